@@ -1,0 +1,129 @@
+"""What every command line shares: how errors, progress and tables look."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from runtime.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+    from rich.table import Table
+
+
+def run_command(command: click.Command, prog_name: str) -> Callable[[], None]:
+    """Wrap a click command as a console entry point with one-line errors.
+
+    Args:
+        command: The click command or group.
+        prog_name: Name shown in usage lines.
+
+    Returns:
+        A function that runs the command on ``sys.argv`` and exits: 0 on success, 1 for a
+        ``UserError``, 2 for wrong usage, 130 after Ctrl-C.
+    """
+
+    def main() -> None:
+        try:
+            status = command.main(prog_name=prog_name, standalone_mode=False)
+        except UserError as error:
+            click.echo(f"error: {' '.join(str(error).split())}", err=True)
+            sys.exit(1)
+        except click.ClickException as error:
+            click.echo(f"error: {' '.join(error.format_message().split())}", err=True)
+            sys.exit(error.exit_code)
+        except (click.Abort, KeyboardInterrupt):
+            click.echo("interrupted", err=True)
+            sys.exit(130)
+        except BrokenPipeError:
+            # The reader of our output went away (`kd-bench ... | head`); that is its right.
+            sys.stderr.close()
+            sys.exit(141)
+        sys.exit(status if isinstance(status, int) else 0)
+
+    return main
+
+
+def console() -> Console:
+    """Return a console on standard error, where progress and tables for people go."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Print one table on standard output, first column left-aligned, the others right-aligned.
+
+    Args:
+        title: Line above the table.
+        columns: Headings.
+        rows: Cells; floats are shown with three decimals, ``None`` as a dash.
+    """
+    from rich.console import Console
+
+    # Piped output is not a terminal of 80 columns: a table there must not fold its cells.
+    width = None if sys.stdout.isatty() else 160
+    Console(highlight=False, width=width).print(make_table(title, columns, rows))
+
+
+def make_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
+    """Build the table that ``print_table`` prints."""
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=escape(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for index, column in enumerate(columns):
+        table.add_column(escape(column), justify="left" if index == 0 else "right")
+    for row in rows:
+        table.add_row(*(escape(format_cell(cell)) for cell in row))
+    return table
+
+
+def format_cell(value: Any) -> str:
+    """Format one table cell.
+
+    Examples:
+        >>> format_cell(0.123456), format_cell(None), format_cell(7)
+        ('0.123', '-', '7')
+    """
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    return str(value)
+
+
+def progress(*extra_fields: str, transient: bool = False) -> Progress:
+    """Return a progress bar with count, elapsed time and time left.
+
+    Args:
+        *extra_fields: Names of task fields to show behind the bar, e.g. ``"loss"``. Give each an
+            initial value in ``add_task``.
+        transient: Whether the bar disappears when it is done.
+    """
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        *(TextColumn(f"{{task.fields[{field}]}}") for field in extra_fields),
+        console=console(),
+        transient=transient,
+    )
