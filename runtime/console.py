@@ -68,16 +68,18 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]
 
     # Piped output is not a terminal of 80 columns: a table there must not fold its cells.
     width = None if sys.stdout.isatty() else 160
-    Console(highlight=False, width=width).print(make_table(title, columns, rows))
+    screen = Console(highlight=False, width=width)
+    screen.print(title, markup=False, soft_wrap=True)
+    screen.print(make_table(columns, rows))
 
 
-def make_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
+def make_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
     """Build the table that ``print_table`` prints."""
     from rich import box
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=escape(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for index, column in enumerate(columns):
         table.add_column(escape(column), justify="left" if index == 0 else "right")
     for row in rows:

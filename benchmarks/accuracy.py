@@ -1,0 +1,164 @@
+"""``kd-bench accuracy``: score a result file against ground truth."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.metrics import SequenceData, evaluate, iou_ltwh, sequence_from_boxes
+from benchmarks.metrics.assignment import assign_max
+from runtime.errors import UserError
+from runtime.mot import MotRows, read_mot, read_sequence_info
+
+PEDESTRIAN = 1
+# MOT16 and MOT17: person on vehicle, static person, distractor, reflection. A tracker is neither
+# rewarded nor punished for finding one.
+DISTRACTORS = (2, 7, 8, 12)
+
+
+def score_file(gt: str | os.PathLike[str], results: str | os.PathLike[str]) -> dict[str, Any]:
+    """Score a result file.
+
+    Args:
+        gt: Ground truth: a sequence folder with ``gt/gt.txt``, or the file itself.
+        results: MOTChallenge result file; an empty one is legal.
+
+    Returns:
+        The figures as ``benchmarks.metrics.Scores.to_dict`` names them, and ``sequence``.
+
+    Raises:
+        UserError: A file is missing or damaged, an identity occurs twice in a frame, or a row lies
+            beyond the sequence's length.
+    """
+    gt_file = ground_truth_file(gt)
+    scores = evaluate(load_sequence(gt_file, results)).to_dict()
+    return {"sequence": _sequence_name(gt_file), **scores}
+
+
+def load_sequence(gt_file: str | os.PathLike[str], results: str | os.PathLike[str]) -> SequenceData:
+    """Read both files and keep the rows that count.
+
+    Ground truth: rows whose mark is 0 do not count; where the file holds classes (MOT16 and later)
+    only pedestrians count, and result boxes that match a distractor leave the evaluation, both as
+    TrackEval does for MOT16 and MOT17. The length is the ``seqinfo.ini``'s where there is one, else
+    the last frame of either file; without one, result rows behind the last ground truth count as
+    false positives.
+
+    Args:
+        gt_file: Ground-truth file.
+        results: Result file.
+
+    Raises:
+        UserError: As ``score_file``.
+    """
+    gt_path, results_path = Path(gt_file), Path(results)
+    truth = read_mot(gt_path, "ground truth")
+    found = read_mot(results_path, "result file")
+    info_file = sequence_info_file(gt_path)
+    last = int(max([0, *truth.frames[-1:], *found.frames[-1:]]))
+    length = read_sequence_info(info_file).length if info_file else last
+    for rows, path in ((truth, gt_path), (found, results_path)):
+        if len(rows) and rows.frames[-1] > length:
+            raise UserError(
+                f"{path} has a row for frame {rows.frames[-1]}, but {info_file} says that the "
+                f"sequence has {length} frames: give the results of this sequence"
+            )
+    counting = truth[(truth.marks != 0) & (truth.classes == PEDESTRIAN)]
+    _check_unique(counting, gt_path)
+    _check_unique(found, results_path)
+    found = drop_distractor_matches(truth, found)
+    return sequence_from_boxes(
+        counting.frames,
+        counting.ids,
+        counting.boxes_ltwh,
+        found.frames,
+        found.ids,
+        found.boxes_ltwh,
+        length,
+    )
+
+
+def ground_truth_file(path: str | os.PathLike[str]) -> Path:
+    """Return the ground-truth file of a sequence folder, or the file itself.
+
+    Raises:
+        UserError: The folder holds none.
+    """
+    given = Path(path)
+    if not given.is_dir():
+        return given
+    for candidate in (given / "gt" / "gt.txt", given / "gt.txt"):
+        if candidate.is_file():
+            return candidate
+    raise UserError(f"{given} has no gt/gt.txt: give a sequence folder or a ground-truth file")
+
+
+def sequence_info_file(gt_file: Path) -> Path | None:
+    """Return the ``seqinfo.ini`` that belongs to a ground-truth file, if there is one."""
+    folder = gt_file.resolve().parent
+    candidates = [folder / "seqinfo.ini"]
+    if folder.name == "gt":
+        candidates.append(folder.parent / "seqinfo.ini")
+    return next((file for file in candidates if file.is_file()), None)
+
+
+def drop_distractor_matches(truth: MotRows, found: MotRows) -> MotRows:
+    """Return the result rows that do not match a distractor of the ground truth.
+
+    Args:
+        truth: All ground-truth rows, those that do not count included.
+        found: Result rows.
+
+    Returns:
+        ``found`` without the boxes that the best assignment at IoU 0.5 gives to a distractor.
+    """
+    distractors = np.isin(truth.classes, DISTRACTORS)
+    keep = np.ones(len(found), bool)
+    for frame in np.unique(truth.frames[distractors]):
+        gt_rows, rows = _rows_of(truth, frame), _rows_of(found, frame)
+        similarity = iou_ltwh(truth.boxes_ltwh[gt_rows], found.boxes_ltwh[rows])
+        similarity[similarity < 0.5 - np.finfo(np.float64).eps] = 0.0
+        matched_gt, matched = assign_max(similarity)
+        drop = (similarity[matched_gt, matched] > 0) & distractors[gt_rows[matched_gt]]
+        keep[rows[matched[drop]]] = False
+    return found[keep]
+
+
+def _rows_of(rows: MotRows, frame: int) -> npt.NDArray[np.intp]:
+    """Return the indices of one frame's rows; the rows are sorted by frame."""
+    return np.arange(*np.searchsorted(rows.frames, [frame, frame + 1]))
+
+
+def _check_unique(rows: MotRows, path: Path) -> None:
+    keys = np.stack([rows.frames, rows.ids], axis=1)
+    known, counts = np.unique(keys, axis=0, return_counts=True)
+    if (counts > 1).any():
+        frame, identity = known[counts > 1][0]
+        raise UserError(
+            f"{path}, frame {frame}: identity {identity} occurs {counts[counts > 1][0]} times, "
+            "and each may occur once per frame: correct the file"
+        )
+
+
+def _sequence_name(gt_file: Path) -> str:
+    info_file = sequence_info_file(gt_file)
+    if info_file:
+        return read_sequence_info(info_file).name
+    folder = gt_file.resolve().parent
+    return folder.parent.name if folder.name == "gt" else folder.name
+
+
+HEADLINE = ("MOTA", "IDF1", "HOTA", "DetA", "AssA", "LocA", "IDSW", "FP", "FN")
+REST = ("MOTP", "IDP", "IDR", "recall", "precision", "MT", "PT", "ML", "Frag", "ids", "frames")
+
+
+def print_scores(scores: dict[str, Any]) -> None:
+    """Print the figures as two tables on standard output; ratios are fractions."""
+    from runtime.console import print_table
+
+    print_table(f"Accuracy on {scores['sequence']}", HEADLINE, [[scores[key] for key in HEADLINE]])
+    print_table("", REST, [[scores[key] for key in REST]])

@@ -1,0 +1,120 @@
+"""``kd-bench``: measure accuracy and latency, and put the figures on one page."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from runtime.console import run_command
+
+FILE = click.Path(path_type=Path)
+POSITIVE = click.IntRange(min=1)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="kd-mot")
+def cli() -> None:
+    """Measure a tracker: accuracy, latency, and a report of both."""
+
+
+@cli.command()
+@click.argument("gt", type=FILE)
+@click.argument("results", type=FILE)
+@click.option("--json", "json_file", type=FILE, help="Write the figures to this file as well.")
+def accuracy(gt: Path, results: Path, json_file: Path | None) -> None:
+    """Score RESULTS, a MOTChallenge result file, against GT.
+
+    GT is a sequence folder or its gt.txt. Figures equal TrackEval's; ratios are fractions.
+    """
+    from benchmarks.accuracy import print_scores, score_file
+
+    _check_output(json_file)
+    scores = score_file(gt, results)
+    print_scores(scores)
+    _write_json(json_file, scores)
+
+
+@cli.command()
+@click.argument("models", nargs=-1, required=True, type=FILE, metavar="MODEL [MODEL]...")
+@click.option("--source", type=FILE, help="Video, image folder or sequence; else a pattern.")
+@click.option(
+    "--frames", type=POSITIVE, default=20, show_default=True, help="Frames per model and round."
+)
+@click.option("--rounds", type=POSITIVE, default=10, show_default=True, help="Number of rounds.")
+@click.option("--threads", type=POSITIVE, help="Threads of the inference engine.")
+@click.option(
+    "--backend",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="What runs the network.",
+)
+@click.option("--json", "json_file", type=FILE, help="Write the figures to this file as well.")
+def latency(
+    models: tuple[Path, ...],
+    source: Path | None,
+    frames: int,
+    rounds: int,
+    threads: int | None,
+    backend: str,
+    json_file: Path | None,
+) -> None:
+    """Time each MODEL from frame to tracks, stage by stage.
+
+    With several models the rounds alternate, and the first is compared with each other one. Without
+    --source the frames are a generated pattern in which there is nothing to find, so the tracker
+    has next to nothing to do.
+    """
+    from benchmarks.latency import measure, print_latency
+
+    _check_output(json_file)
+    result = measure(models, source, frames, rounds, threads, backend)
+    print_latency(result)
+    _write_json(json_file, result)
+
+
+@cli.command()
+@click.argument("run_dirs", nargs=-1, required=True, type=FILE, metavar="RUN_DIR [RUN_DIR]...")
+@click.option("-o", "--output", type=FILE, required=True, help="The HTML file to write.")
+@click.option("--title", default="Tracker report", show_default=True, help="Heading of the page.")
+@click.option("--source", type=FILE, help="Video or sequence of the tracks, for pictures of them.")
+def report(run_dirs: tuple[Path, ...], output: Path, title: str, source: Path | None) -> None:
+    """Put the measurements of one or more models on one HTML page.
+
+    Each RUN_DIR holds accuracy.json (kd-bench accuracy) and, where there are any, latency.json
+    (kd-bench latency), parity.json (kd-export), training.csv, tracks.txt, overlay.webm and run.json
+    with name, role, parameters, notes and command.
+    """
+    import shlex
+
+    from benchmarks.report import write_report
+
+    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    write_report(run_dirs, output, title=title, source=source, command=command)
+    click.echo(f"wrote {output}")
+
+
+def _check_output(path: Path | None) -> None:
+    """Fail before the work, not after it, if the file could not be written."""
+    if path is not None:
+        from runtime.files import output_directory
+
+        output_directory(path.parent)
+
+
+def _write_json(path: Path | None, content: dict[str, Any]) -> None:
+    if path is None:
+        return
+    import json
+
+    from runtime.files import atomic_path
+
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    click.echo(f"wrote {path}")
+
+
+main = run_command(cli, "kd-bench")

@@ -1,0 +1,35 @@
+"""CLEAR, identity and HOTA figures of one sequence, in NumPy and ``lap`` alone.
+
+The figures equal TrackEval's (https://github.com/JonathonLuiten/TrackEval), down to its choices for
+empty sequences; the tests hold them against each other. Where two assignments score exactly the
+same, e.g. for two identical boxes on one object, the figures that depend on identity may differ,
+since the definitions leave the choice open.
+
+This package imports nothing of the project, so that training may use it as well.
+"""
+
+from __future__ import annotations
+
+from benchmarks.metrics.clear import ClearScores, FrameMatches, clear_matches, clear_scores
+from benchmarks.metrics.evaluate import Scores, evaluate
+from benchmarks.metrics.hota import HotaScores, hota_scores
+from benchmarks.metrics.identity import IdentityScores, identity_scores
+from benchmarks.metrics.sequence import SequenceData, sequence_from_boxes, sequence_from_frames
+from benchmarks.metrics.similarity import iou_ltwh
+
+__all__ = [
+    "ClearScores",
+    "FrameMatches",
+    "HotaScores",
+    "IdentityScores",
+    "Scores",
+    "SequenceData",
+    "clear_matches",
+    "clear_scores",
+    "evaluate",
+    "hota_scores",
+    "identity_scores",
+    "iou_ltwh",
+    "sequence_from_boxes",
+    "sequence_from_frames",
+]

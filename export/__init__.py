@@ -1,0 +1,1 @@
+"""From a checkpoint to a deployable graph, with proof that it computes the same."""

@@ -1,0 +1,68 @@
+"""Writing the fused graph as ONNX, with its description inside."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+
+import onnx
+import torch
+
+from export.fused import INPUT_NAME, FusedTracker
+from runtime.model_info import ModelInfo
+
+OPSET = 20
+OPSET_RANGE = (18, 22)
+
+
+def write_onnx(graph: FusedTracker, info: ModelInfo, path: Path, opset: int = OPSET) -> None:
+    """Export a fused graph, check it in full, and write it with its description.
+
+    Args:
+        graph: The module.
+        info: What the file shall say about itself; ``size_wh`` fixes the shapes.
+        path: File to write; the caller sees to its final name.
+        opset: ONNX operator set.
+    """
+    width, height = info.size_wh
+    frames = torch.zeros(1, height, width, 3, dtype=torch.uint8)
+    # The exporter reports every pass on the console; what matters comes back as an exception.
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            graph.eval(),
+            (frames,),
+            input_names=[INPUT_NAME],
+            output_names=list(graph.output_names),
+            opset_version=opset,
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    model = onnx.shape_inference.infer_shapes(program.model_proto, strict_mode=True)
+    describe(model, info)
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, path)
+
+
+def describe(model: onnx.ModelProto, info: ModelInfo) -> None:
+    """Replace the metadata of an ONNX model by its description."""
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, info.to_metadata())
+    model.producer_name, model.producer_version = "kd-mot", info.tool_version
+    # The exporter leaves source lines of this machine in every node; they help nobody.
+    for node in model.graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+    for value in (*model.graph.value_info, *model.graph.input, *model.graph.output):
+        del value.metadata_props[:]
+    del model.graph.metadata_props[:]
+
+
+def redescribe(path: Path, info: ModelInfo) -> None:
+    """Give the ONNX file at ``path`` another description, e.g. with parity figures in it."""
+    model = onnx.load(path)
+    describe(model, info)
+    onnx.save(model, path)

@@ -1,0 +1,234 @@
+"""Proof that an exported graph computes what the PyTorch model does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from export.fused import top_peaks
+from runtime.engines import Engine
+from runtime.files import atomic_path
+from runtime.preprocess import Letterboxer
+from runtime.tracking.tracker import Tracker
+from runtime.types import Detections
+from train.models import TrackingModel
+
+# Rows below this score are noise that no tracker looks at.
+SCORE_FLOOR = 0.05
+MATCH_IOU = 0.9
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """What an export must keep to.
+
+    Attributes:
+        matched: Least share of detections found again, in both directions.
+        box_error_px: Largest distance of a box side, in pixels of the input.
+        score_error: Largest difference of a score.
+        embedding_cosine_worst: Least cosine between embeddings of the same detection.
+        identity_agreement: Least share of tracked boxes with the same identity after tracking.
+    """
+
+    matched: float
+    box_error_px: float
+    score_error: float
+    embedding_cosine_worst: float
+    identity_agreement: float
+
+
+THRESHOLDS = {
+    "fp32": Thresholds(
+        matched=1.0,
+        box_error_px=0.05,
+        score_error=1e-3,
+        embedding_cosine_worst=0.9999,
+        identity_agreement=1.0,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class ParityResult:
+    """The verdict, with its figures beside what was demanded. Truthy when passed.
+
+    Attributes:
+        precision: Precision of the exported graph.
+        frames: Frames compared.
+        detections: Detections compared.
+        figures: The measured figures, by the names of ``Thresholds`` and more.
+        thresholds: What was demanded.
+        source: What the frames show.
+    """
+
+    precision: str
+    frames: int
+    detections: int
+    figures: dict[str, float]
+    thresholds: Thresholds
+    source: str
+
+    @property
+    def failures(self) -> list[str]:
+        """The figures that miss their threshold, in words."""
+        missed = []
+        for name, limit in asdict(self.thresholds).items():
+            figure = self.figures.get(name)
+            if figure is None:
+                continue
+            largest_allowed = name.endswith(("_px", "_error"))
+            # A comparison that is false for NaN in both cases fails, as it must.
+            if not (figure <= limit if largest_allowed else figure >= limit):
+                missed.append(f"{name} {figure:.6g} against {limit:g}")
+        return missed
+
+    @property
+    def passed(self) -> bool:
+        """Whether every figure keeps its threshold, and there was something to compare."""
+        return self.detections > 0 and not self.failures
+
+    def __bool__(self) -> bool:
+        return self.passed
+
+    def to_dict(self) -> dict[str, object]:
+        """Return what ``parity.json`` holds."""
+        return {
+            "passed": self.passed,
+            "precision": self.precision,
+            "source": self.source,
+            "frames": self.frames,
+            "detections": self.detections,
+            "figures": self.figures,
+            "thresholds": asdict(self.thresholds),
+            "failures": self.failures,
+        }
+
+    def save(self, path: Path) -> None:
+        """Write ``parity.json``."""
+        with atomic_path(path) as temporary:
+            temporary.write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
+
+
+def compare(
+    model: TrackingModel, engine: Engine, frames: Sequence[npt.NDArray[np.uint8]], source: str
+) -> ParityResult:
+    """Run both on the same frames and compare what a tracker would see, and what it makes of it.
+
+    Args:
+        model: The PyTorch model in eval mode, fp32.
+        engine: The exported graph.
+        frames: Consecutive frames, uint8 BGR ``[H, W, 3]``.
+        source: What they show, for the report.
+    """
+    letterboxer = Letterboxer(engine.info.size_wh)
+    pairs = []
+    for frame in frames:
+        letterboxer(frame)
+        raw = {name: values[0] for name, values in engine.run(letterboxer.buffer).items()}
+        exported = Detections(raw["boxes"], raw["scores"], raw.get("embeddings"), raw["classes"])
+        pairs.append((torch_detections(model, letterboxer.buffer, engine.info.topk), exported))
+    figures, count = _figures(pairs)
+    return ParityResult(
+        precision=engine.info.precision,
+        frames=len(pairs),
+        detections=count,
+        figures=figures | {"identity_agreement": identity_agreement(pairs)},
+        thresholds=THRESHOLDS[engine.info.precision],
+        source=source,
+    )
+
+
+def torch_detections(model: TrackingModel, batch: npt.NDArray[np.uint8], topk: int) -> Detections:
+    """Decode the unchanged PyTorch model place by place: what the fused graph must equal.
+
+    Args:
+        model: The model in eval mode.
+        batch: One frame at network size, uint8 BGR ``[1, H, W, 3]``.
+        topk: K.
+    """
+    images = torch.from_numpy(batch).flip(-1).permute(0, 3, 1, 2).float() / 255
+    with torch.inference_mode():
+        maps = model(images)
+        scores, classes, cells = (part[0] for part in top_peaks(maps["hm"], topk))
+    y, x = cells // maps["hm"].shape[-1], cells % maps["hm"].shape[-1]
+    offset_x, offset_y = maps["reg"][0][:, y, x]
+    left, top, right, bottom = maps["wh"][0][:, y, x]
+    centre_x, centre_y = x + offset_x, y + offset_y
+    boxes = torch.stack(
+        [centre_x - left, centre_y - top, centre_x + right, centre_y + bottom], dim=1
+    )
+    embeddings = None
+    if model.embedding_dim:
+        vectors = maps["id"][0][:, y, x].T.numpy()
+        embeddings = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return Detections((boxes * model.stride).numpy(), scores.numpy(), embeddings, classes.numpy())
+
+
+def identity_agreement(pairs: Sequence[tuple[Detections, Detections]]) -> float:
+    """Track both streams of detections and return the share of boxes with the same identity.
+
+    Both trackers number their tracks alike while they decide alike, so a box agrees when the other
+    tracker gives that identity to the same place. 1 when neither tracks anything.
+    """
+    trackers = (Tracker(), Tracker())
+    same = total = 0
+    for reference, exported in pairs:
+        first, second = trackers[0].update(reference), trackers[1].update(exported)
+        total += max(len(first), len(second))
+        overlap = pairwise_iou(first.boxes_xyxy, second.boxes_xyxy)
+        same_id = first.ids[:, None] == second.ids[None, :]
+        same += int((same_id & (overlap >= MATCH_IOU)).sum())
+    return same / total if total else 1.0
+
+
+def _figures(pairs: Sequence[tuple[Detections, Detections]]) -> tuple[dict[str, float], int]:
+    """Match detections of the same class by overlap and measure how far they differ."""
+    box_errors, score_errors, cosines = [], [], []
+    wanted = found = 0
+    for reference, exported in pairs:
+        overlap = pairwise_iou(reference.boxes_xyxy, exported.boxes_xyxy)
+        overlap[reference.classes[:, None] != exported.classes[None, :]] = 0
+        wanted += int((reference.scores >= SCORE_FLOOR).sum())
+        wanted += int((exported.scores >= SCORE_FLOOR).sum())
+        # A row next to the floor may fall on either side of it; its partner counts wherever it is.
+        found += int((overlap.max(axis=0)[exported.scores >= SCORE_FLOOR] >= MATCH_IOU).sum())
+        for row in np.flatnonzero(reference.scores >= SCORE_FLOOR):
+            partner = int(overlap[row].argmax())
+            if overlap[row, partner] < MATCH_IOU:
+                continue
+            found += 1
+            difference = reference.boxes_xyxy[row] - exported.boxes_xyxy[partner]
+            box_errors.append(float(np.abs(difference).max()))
+            score_errors.append(float(abs(reference.scores[row] - exported.scores[partner])))
+            if reference.embeddings is not None and exported.embeddings is not None:
+                cosines.append(float(reference.embeddings[row] @ exported.embeddings[partner]))
+    figures = {
+        "matched": found / wanted if wanted else 0.0,
+        "box_error_px": max(box_errors, default=float("nan")),
+        "score_error": max(score_errors, default=float("nan")),
+    }
+    if cosines:
+        figures["embedding_cosine_median"] = float(np.median(cosines))
+        figures["embedding_cosine_worst"] = min(cosines)
+    return figures, len(box_errors)
+
+
+def pairwise_iou(
+    first_xyxy: npt.NDArray[np.float32], second_xyxy: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
+    """Return the IoU of every box ``[N, 4]`` with every box ``[M, 4]`` as ``[N, M]``."""
+    corner = np.maximum(first_xyxy[:, None, :2], second_xyxy[None, :, :2])
+    opposite = np.minimum(first_xyxy[:, None, 2:], second_xyxy[None, :, 2:])
+    shared = np.clip(opposite - corner, 0, None).prod(axis=-1)
+    areas = [
+        np.clip(boxes[:, 2:] - boxes[:, :2], 0, None).prod(axis=-1)
+        for boxes in (first_xyxy, second_xyxy)
+    ]
+    union = areas[0][:, None] + areas[1][None, :] - shared
+    return np.asarray(shared / np.maximum(union, 1e-9), np.float32)

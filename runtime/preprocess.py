@@ -1,0 +1,170 @@
+"""Letterboxing: a frame of any size into the network's input, and boxes back.
+
+FairMOT's convention (Zhang et al., "FairMOT", IJCV 2021; taken over from JDE): the ratio is kept,
+the picture is centred and the border is grey. Training uses the same functions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from runtime.opencv import cv2
+
+BORDER_GREY = 127
+
+ByteArray = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class LetterboxGeometry:
+    """Where a frame lies in the network's input.
+
+    Attributes:
+        scale: Pixels of input per pixel of frame, before the resized sides are rounded.
+        left: Width of the left border in pixels.
+        top: Height of the top border in pixels.
+        resized_wh: Size of the picture inside the borders in pixels.
+        frame_size_wh: Size of the frame in pixels.
+    """
+
+    scale: float
+    left: int
+    top: int
+    resized_wh: tuple[int, int]
+    frame_size_wh: tuple[int, int]
+
+    @property
+    def scale_xy(self) -> tuple[float, float]:
+        """Exact scale per axis; it differs from ``scale`` by the rounding of ``resized_wh``."""
+        return (
+            self.resized_wh[0] / self.frame_size_wh[0],
+            self.resized_wh[1] / self.frame_size_wh[1],
+        )
+
+    def to_frame(self, boxes_xyxy: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        """Map ``[N, 4]`` boxes from input pixels to frame pixels.
+
+        Examples:
+            >>> geometry = letterbox_geometry((200, 100), (100, 100))
+            >>> geometry.to_frame(geometry.to_input([[0, 0, 200, 100]])).tolist()
+            [[0.0, 0.0, 200.0, 100.0]]
+        """
+        boxes = np.asarray(boxes_xyxy, np.float32).reshape(-1, 4)
+        frame_boxes = (boxes - self._offset()) / np.array(self.scale_xy * 2, np.float32)
+        return frame_boxes.astype(np.float32, copy=False)
+
+    def to_input(self, boxes_xyxy: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        """Map ``[N, 4]`` boxes from frame pixels to input pixels."""
+        boxes = np.asarray(boxes_xyxy, np.float32).reshape(-1, 4)
+        return boxes * np.array(self.scale_xy * 2, np.float32) + self._offset()
+
+    def _offset(self) -> npt.NDArray[np.float32]:
+        return np.array([self.left, self.top] * 2, np.float32)
+
+
+def letterbox_geometry(
+    frame_size_wh: tuple[int, int], input_size_wh: tuple[int, int]
+) -> LetterboxGeometry:
+    """Compute where a frame lies in the input.
+
+    Args:
+        frame_size_wh: Width and height of the frame in pixels.
+        input_size_wh: Width and height of the input in pixels.
+
+    Raises:
+        ValueError: A side is not positive.
+
+    Examples:
+        >>> letterbox_geometry((1920, 1080), (1088, 608)).resized_wh
+        (1081, 608)
+    """
+    if min(*frame_size_wh, *input_size_wh) < 1:
+        raise ValueError(f"sides must be positive: {frame_size_wh} into {input_size_wh}")
+    (width, height), (input_width, input_height) = frame_size_wh, input_size_wh
+    scale = min(input_width / width, input_height / height)
+    resized_width = min(max(round(width * scale), 1), input_width)
+    resized_height = min(max(round(height * scale), 1), input_height)
+    return LetterboxGeometry(
+        scale=scale,
+        # An odd border has its extra pixel on the right and below.
+        left=round((input_width - resized_width) / 2 - 0.1),
+        top=round((input_height - resized_height) / 2 - 0.1),
+        resized_wh=(resized_width, resized_height),
+        frame_size_wh=(width, height),
+    )
+
+
+def letterbox(frame: ByteArray, out: ByteArray) -> LetterboxGeometry:
+    """Letterbox a frame into ``out``, border included.
+
+    Args:
+        frame: uint8 BGR ``[h, w, 3]``.
+        out: uint8 ``[H, W, 3]``, contiguous; overwritten.
+
+    Returns:
+        Where the frame lies in ``out``.
+
+    Raises:
+        ValueError: An array has another shape or type.
+    """
+    geometry = letterbox_geometry(_size_wh(frame), _size_wh(out))
+    _paint_border(out, geometry)
+    _resize_into(frame, out, geometry)
+    return geometry
+
+
+class Letterboxer:
+    """Letterboxes a stream of frames into one buffer of its own.
+
+    The border is painted only when the frame size changes.
+
+    Attributes:
+        buffer: uint8 ``[1, H, W, 3]``, the input of the network; overwritten by each call.
+
+    Examples:
+        >>> letterboxer = Letterboxer((96, 64))
+        >>> letterboxer(np.zeros((48, 96, 3), np.uint8)).top
+        8
+        >>> letterboxer.buffer[0, 0, 0].tolist(), letterboxer.buffer[0, 8, 0].tolist()
+        ([127, 127, 127], [0, 0, 0])
+    """
+
+    def __init__(self, input_size_wh: tuple[int, int]) -> None:
+        width, height = input_size_wh
+        self.buffer: ByteArray = np.empty((1, height, width, 3), np.uint8)
+        self._geometry: LetterboxGeometry | None = None
+
+    def __call__(self, frame: ByteArray) -> LetterboxGeometry:
+        """Letterbox ``frame`` into the buffer and return where it lies."""
+        geometry, out = self._geometry, self.buffer[0]
+        if geometry is None or geometry.frame_size_wh != _size_wh(frame):
+            geometry = self._geometry = letterbox(frame, out)
+        else:
+            _resize_into(frame, out, geometry)
+        return geometry
+
+
+def _size_wh(picture: ByteArray) -> tuple[int, int]:
+    if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
+        raise ValueError(f"expected uint8 [H, W, 3], got {picture.dtype} {list(picture.shape)}")
+    return picture.shape[1], picture.shape[0]
+
+
+def _resize_into(frame: ByteArray, out: ByteArray, geometry: LetterboxGeometry) -> None:
+    width, height = geometry.resized_wh
+    inside = out[geometry.top : geometry.top + height, geometry.left : geometry.left + width]
+    # Averaging over the covered area keeps thin people from aliasing when the frame shrinks.
+    interpolation = cv2.INTER_AREA if geometry.scale < 1 else cv2.INTER_LINEAR
+    cv2.resize(frame, geometry.resized_wh, dst=inside, interpolation=interpolation)
+
+
+def _paint_border(out: ByteArray, geometry: LetterboxGeometry) -> None:
+    right = geometry.left + geometry.resized_wh[0]
+    bottom = geometry.top + geometry.resized_wh[1]
+    out[: geometry.top] = BORDER_GREY
+    out[bottom:] = BORDER_GREY
+    out[geometry.top : bottom, : geometry.left] = BORDER_GREY
+    out[geometry.top : bottom, right:] = BORDER_GREY

@@ -1,0 +1,76 @@
+"""TrackEval as the judge of our figures, and sequences to judge."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.metrics import SequenceData, sequence_from_frames
+
+DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+
+
+def trackeval_module() -> Any:
+    """Import TrackEval or skip. It needs SciPy beside NumPy and matplotlib."""
+    pytest.importorskip("scipy")
+    return pytest.importorskip("trackeval")
+
+
+def oracle_scores(data: SequenceData) -> dict[str, Any]:
+    """Score a sequence with TrackEval, under our names."""
+    trackeval = trackeval_module()
+    arguments = {
+        "num_timesteps": len(data),
+        "num_gt_dets": data.gt_box_count,
+        "num_tracker_dets": data.tracker_box_count,
+        "num_gt_ids": data.gt_id_count,
+        "num_tracker_ids": data.tracker_id_count,
+        "gt_ids": list(data.gt_ids),
+        "tracker_ids": list(data.tracker_ids),
+        "similarity_scores": list(data.similarities),
+    }
+    quiet = {"PRINT_CONFIG": False}
+    clear = trackeval.metrics.CLEAR(quiet).eval_sequence(arguments)
+    identity = trackeval.metrics.Identity(quiet).eval_sequence(arguments)
+    hota = trackeval.metrics.HOTA().eval_sequence(arguments)
+    return rename(clear, identity, hota)
+
+
+def rename(clear: dict[str, Any], identity: dict[str, Any], hota: dict[str, Any]) -> dict[str, Any]:
+    """Bring TrackEval's figures under our names."""
+    names = {"recall": "CLR_Re", "precision": "CLR_Pr", "FP": "CLR_FP", "FN": "CLR_FN"}
+    names |= {"TP": "CLR_TP"} | {key: key for key in ("MOTA", "MOTP", "IDSW", "MT", "PT", "ML")}
+    scores = {ours: clear[theirs] for ours, theirs in names.items()} | {"Frag": clear["Frag"]}
+    scores |= {key: identity[key] for key in ("IDF1", "IDP", "IDR")}
+    for key in ("HOTA", "DetA", "AssA", "LocA"):
+        scores[key] = float(np.mean(hota[key]))
+        scores[f"{key}_alpha"] = np.asarray(hota[key]).tolist()
+    return scores
+
+
+def assert_same(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
+    """Compare every figure TrackEval gives."""
+    for key, expected in theirs.items():
+        assert ours[key] == pytest.approx(expected, rel=0, abs=1e-9), key
+
+
+def random_sequence(seed: int, frames: int, objects: int, tracks: int) -> SequenceData:
+    """Make a sequence in which objects and tracks come and go and overlap at random."""
+    random = np.random.default_rng(seed)
+    gt_ids, tracker_ids, similarities = [], [], []
+    partner = random.integers(0, max(1, tracks), max(1, objects))
+    for _ in range(frames):
+        gt = np.flatnonzero(random.random(objects) < random.random())
+        tracker = np.flatnonzero(random.random(tracks) < random.random())
+        random.shuffle(gt)
+        random.shuffle(tracker)
+        similarity = random.random((len(gt), len(tracker)))
+        similarity[random.random(similarity.shape) < 0.4] = 0.0
+        similarity[partner[gt][:, None] == tracker[None, :]] **= 0.25
+        gt_ids.append(gt + 3)
+        tracker_ids.append(tracker * 7)
+        similarities.append(similarity)
+    return sequence_from_frames(gt_ids, tracker_ids, similarities)

@@ -1,0 +1,291 @@
+"""``kd-bench report``: the page is whole, offline and safe whatever the names are."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("jinja2")
+pytest.importorskip("matplotlib")
+
+from click.testing import CliRunner
+
+from benchmarks.cli import cli
+from benchmarks.metrics import sequence_from_frames
+from benchmarks.report import write_report
+from benchmarks.report.page import relative_link
+from benchmarks.report.runs import read_runs
+from benchmarks.report.timeline import coverage, draw_timeline
+from benchmarks.report.verdict import verdict
+from runtime.errors import UserError
+
+HOSTILE = "<script>alert(1)</script>\"'&$x_1$<!-- ]]> </svg></style> url(http://evil.example)"
+VOID = {"meta", "link", "img", "br", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """Collects what the tests ask about, and that every element is closed."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str, str]] = []
+        self.text = ""
+        self.open: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "style" not in self.open:
+            self.text += data
+
+    def values(self, attribute):
+        return [value for _, name, value in self.attributes if name == attribute]
+
+
+def make_run(folder: Path, name: str = "", role: str = "", hota: float = 0.4, **files) -> Path:
+    folder.mkdir(parents=True)
+    accuracy = {"sequence": "SEQ", "MOTA": 0.5, "IDF1": 0.6, "HOTA": hota, "IDSW": 3}
+    (folder / "accuracy.json").write_text(json.dumps(accuracy | files.pop("accuracy", {})))
+    if name or role:
+        details = {"name": name, "role": role, "parameters": 3_480_000} | files.pop("run", {})
+        (folder / "run.json").write_text(json.dumps(details))
+    for stem, content in files.items():
+        if isinstance(content, str):
+            (folder / stem.replace("_", ".")).write_text(content)
+        else:
+            (folder / f"{stem}.json").write_text(json.dumps(content))
+    return folder
+
+
+def latency(name: str, milliseconds: float) -> dict:
+    stages = {
+        stage: {"median_ms": share * milliseconds, "p95_ms": 1, "p99_ms": 1, "mean_ms": 1}
+        for stage, share in (("preprocess", 0.1), ("network", 0.8), ("association", 0.1))
+    } | {"total": {"median_ms": milliseconds}}
+    model = {"model": name, "bytes": 14_000_000, "stages": stages}
+    return {"models": [model], "environment": {"cpu": f"CPU of {name}", "cores": 2}}
+
+
+def whole_run(folder: Path, name: str, role: str, hota: float) -> Path:
+    alphas = np.arange(1, 20) / 20
+    return make_run(
+        folder,
+        name,
+        role,
+        hota,
+        run={"notes": f"notes {name}", "command": f"kd-train {name}"},
+        accuracy={"alphas": alphas.tolist(), "HOTA_alpha": (1 - alphas).tolist()},
+        latency=latency(name, 20 * hota),
+        parity={
+            "passed": False,
+            "precision": name,
+            "frames": 8,
+            "thresholds": {name: 0.5},
+            "figures": {name: 0.25, "other": 1},
+        },
+        training_csv=f'epoch,step,seconds,loss,"{name.replace(chr(34), chr(34) * 2)}"\n'
+        "0,1,0.1,90,45\n0,2,0.2,1,\n",
+    )
+
+
+def build(tmp_path: Path, folders: list[Path], **options) -> tuple[Page, str]:
+    target = tmp_path / "report.html"
+    write_report(folders, target, **options)
+    text = target.read_text(encoding="utf-8")
+    page = Page(text)
+    assert page.open == []
+    return page, text
+
+
+def assert_offline(page: Page) -> None:
+    for name in ("src", "href", "xlink:href", "poster", "srcset", "data", "action"):
+        for value in page.values(name):
+            assert value.startswith(("#", "data:")) or ":" not in value, value
+    for value in page.values("style"):
+        assert "url(" not in value.replace("url(#", "")
+    assert not {"script", "iframe", "object", "embed", "base", "form"} & set(page.tags)
+    assert "@import" not in page.text
+
+
+def test_a_single_run_with_accuracy_alone(tmp_path):
+    page, _ = build(tmp_path, [make_run(tmp_path / "tiny")])
+    assert "tiny" in page.text
+    assert "0.400" in page.text
+    assert "distillation" not in page.text.lower()
+    assert "svg" not in page.tags
+    assert_offline(page)
+
+
+def test_everything_at_once(tmp_path):
+    folders = [
+        whole_run(tmp_path / role, f"{role} model", role, hota)
+        for role, hota in (("teacher", 0.6), ("undistilled", 0.4), ("distilled", 0.45))
+    ]
+    page, _ = build(tmp_path, folders, title="My page", command="kd-bench report 'a b'")
+    assert page.tags.count("svg") == 7  # three comparisons, the loss, and its parts three times
+    labels = [value for tag, name, value in page.attributes if (tag, name) == ("svg", "aria-label")]
+    assert len(labels) == 7
+    assert all(labels)
+    assert "HOTA rose by 5.0 points, from 0.400 to 0.450" in page.text
+    assert "distillation closed 25% of that gap" in page.text
+    assert "kd-bench report 'a b'" in page.text
+    assert "CPU of teacher model" in page.text
+    assert "failed" in page.text
+    assert ("html", "lang", "en") in page.attributes
+    headings = [int(tag[1]) for tag in page.tags if tag in ("h1", "h2", "h3")]
+    assert headings[0] == 1
+    assert headings.count(1) == 1
+    assert all(later - earlier <= 1 for earlier, later in itertools.pairwise(headings))
+    ids = page.values("id")
+    assert len(ids) == len(set(ids))
+    assert_offline(page)
+
+
+def test_hostile_names_stay_text(tmp_path):
+    folders = [
+        whole_run(tmp_path / role, HOSTILE, role, hota)
+        for role, hota in (
+            ("teacher", 0.6),
+            ("undistilled", 0.4),
+            ("distilled", 0.3),
+            (HOSTILE[:8], 0.2),
+        )
+    ]
+    page, text = build(tmp_path, folders, title=HOSTILE, command=HOSTILE)
+    assert "<script" not in text.lower()
+    assert page.text.count(HOSTILE) >= 8
+    # Inside the pictures names are cut to fit, and still escaped.
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;…" in text
+    assert page.tags.count("svg") == 8
+    assert not [value for value in page.values("style") if "evil" in value]
+    assert_offline(page)
+
+
+def test_names_that_cannot_be_written(tmp_path):
+    name = "a\nb \ud800 \x00 \u65e5\u672c " + "x" * 80
+    run = make_run(tmp_path / "run", name, "distilled", latency=latency(name, 9.0))
+    page, _ = build(tmp_path, [run], title=name)
+    assert page.tags.count("svg") == 2
+    assert "a b \ufffd \ufffd \u65e5\u672c" in page.text
+
+
+def with_roles(tmp_path, undistilled, distilled, teacher=None):
+    spec = {"undistilled": undistilled, "distilled": distilled, "teacher": teacher}
+    folders = [
+        make_run(tmp_path / role, role, role, accuracy=dict(zip(("MOTA", "IDF1", "HOTA"), v)))  # noqa: B905
+        for role, v in spec.items()
+        if v
+    ]
+    return verdict(read_runs(folders))
+
+
+@pytest.mark.parametrize(
+    ("after", "outcome"),
+    [
+        ((0.6, 0.6, 0.6), "Distillation helped:"),
+        ((0.4, 0.5, 0.3), "Distillation did harm:"),
+        ((0.4, 0.5, 0.6), "Distillation helped in part:"),
+        ((0.5, 0.5001, 0.5), "Distillation changed nothing:"),
+    ],
+)
+def test_verdict_says_what_the_figures_say(tmp_path, after, outcome):
+    found = with_roles(tmp_path, (0.5, 0.5, 0.5), after)
+    assert found.headline.startswith(outcome)
+
+
+def test_verdict_names_the_gap_to_the_teacher(tmp_path):
+    found = with_roles(tmp_path, (0.5, 0.5, 0.5), (0.4, 0.4, 0.4), (0.7, 0.7, 0.7))
+    assert "HOTA fell by 10.0 points, from 0.500 to 0.400" in found.headline
+    assert any("lies further back" in remark for remark in found.remarks)
+
+
+def test_no_verdict_without_both(tmp_path):
+    assert verdict(read_runs([make_run(tmp_path / "a", "a", "distilled")])) is None
+
+
+def test_coverage_marks_misses_absences_and_switches():
+    data = sequence_from_frames(
+        [[1], [1], [1], [], [1]], [[5], [6], [], [], [6]], [[[0.9]], [[0.9]], [], [], [[0.9]]]
+    )
+    tracks, switches = coverage(data)
+    assert tracks.tolist() == [[0, 1, -1, -2, 1]]
+    assert switches.tolist() == [[False, True, False, False, False]]
+    timeline = draw_timeline(data, "x", "t")
+    assert (timeline.switches, timeline.shown, timeline.objects) == (1, 1, 1)
+    assert draw_timeline(sequence_from_frames([[]], [[1]], [[]]), "x", "t") is None
+
+
+def test_frames_and_timeline_from_a_source(tmp_path):
+    sequence = tmp_path / "SEQ"
+    (sequence / "img1").mkdir(parents=True)
+    (sequence / "gt").mkdir()
+    rows = [f"{frame},1,{frame * 4},10,20,40,1,-1,-1,-1" for frame in range(1, 7)]
+    (sequence / "gt" / "gt.txt").write_text("\n".join(rows))
+    (sequence / "seqinfo.ini").write_text(
+        "[Sequence]\nname=SEQ\nimDir=img1\nframeRate=25\nseqLength=6\n"
+        "imWidth=96\nimHeight=64\nimExt=.png\n"
+    )
+    for frame in range(1, 7):
+        cv2.imwrite(str(sequence / "img1" / f"{frame:06d}.png"), np.zeros((64, 96, 3), np.uint8))
+    run = make_run(tmp_path / "run", HOSTILE, "distilled", tracks_txt="\n".join(rows))
+    (run / "overlay.webm").write_bytes(b"video")
+    page, text = build(tmp_path, [run], source=sequence)
+    images = [value for tag, name, value in page.attributes if (tag, name) == ("img", "src")]
+    assert len(images) == 3
+    assert all(value.startswith("data:image/jpeg;base64,") for value in images)
+    assert "0 switches" in page.text
+    assert ("video", "src", "run/overlay.webm") in page.attributes
+    assert "<script" not in text
+    assert_offline(page)
+
+
+def test_a_video_elsewhere_is_not_linked(tmp_path):
+    assert relative_link(tmp_path / "x" / "overlay.webm", tmp_path / "page" / "r.html") is None
+    assert relative_link(tmp_path / "a:b.webm", tmp_path / "r.html") == "a%3Ab.webm"
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("accuracy.json", "{", "not a JSON file"),
+        ("accuracy.json", '{"MOTA": 1, "IDF1": NaN, "HOTA": 1}', "has no number IDF1"),
+        ("latency.json", '{"models": []}', "not whole"),
+        ("parity.json", "[]", "holds no JSON object"),
+        ("run.json", '{"parameters": "3 M"}', "parameters is '3 M'"),
+        ("training.csv", "step,loss\n1,much\n", "not a table of numbers"),
+    ],
+)
+def test_damaged_files_are_named(tmp_path, file, content, message):
+    run = make_run(tmp_path / "run")
+    (run / file).write_text(content)
+    with pytest.raises(UserError, match=rf"{file}.*{message}"):
+        write_report([run], tmp_path / "report.html")
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_command(tmp_path):
+    run = make_run(tmp_path / "run")
+    target = tmp_path / "new" / "report.html"
+    done = CliRunner().invoke(cli, ["report", str(run), "-o", str(target), "--title", "T & U"])
+    assert done.exit_code == 0, done.output
+    assert "<h1>T &amp; U</h1>" in target.read_text()

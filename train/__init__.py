@@ -1,0 +1,1 @@
+"""Training of teachers and distillation of students: models, losses, data, and ``kd-train``."""

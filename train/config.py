@@ -1,0 +1,281 @@
+"""The configuration of a training run: plain typed data, read from YAML."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from runtime.errors import UserError
+from runtime.files import existing_file
+
+Positive = Annotated[int, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+NonNegative = Annotated[float, Field(ge=0)]
+
+
+class Settings(BaseModel):
+    """Base of all sections: unknown keys are errors, values cannot be changed later."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelConfig(Settings):
+    """Which network.
+
+    Attributes:
+        name: Name in the registry.
+        num_classes: Number of classes.
+        embedding_dim: Width of the embedding; None takes the model's own, 0 leaves it out.
+        options: The model's own options, e.g. ``stride``.
+    """
+
+    name: str = "nano"
+    num_classes: Positive = 1
+    embedding_dim: Annotated[int, Field(ge=0)] | None = None
+    options: dict[str, Any] = {}
+
+
+class MotDataConfig(Settings):
+    """A MOTChallenge sequence.
+
+    Attributes:
+        path: Its folder.
+        frames: First and last frame, counted from 1; None for all.
+        every: Use every n-th frame.
+        weight: Share of training pictures drawn from it, relative to the other sources.
+        collage: How many pictures share one canvas (1, 2, 4 or 6); one is drawn from the list.
+    """
+
+    kind: Literal["mot"]
+    path: Path
+    frames: tuple[Positive, Positive] | None = None
+    every: Positive = 1
+    weight: NonNegative = 1.0
+    collage: list[Literal[1, 2, 4, 6]] = [1]
+
+
+class PhotoDataConfig(Settings):
+    """A folder of photographs with YOLO labels; see ``MotDataConfig`` for the shared fields.
+
+    Attributes:
+        path: The dataset's folder, with ``images/SPLIT`` and ``labels/SPLIT``.
+        split: Name of the split.
+    """
+
+    kind: Literal["photos"]
+    path: Path
+    split: str = "train"
+    weight: NonNegative = 1.0
+    collage: list[Literal[1, 2, 4, 6]] = [1, 2, 4]
+
+
+DataConfig = Annotated[MotDataConfig | PhotoDataConfig, Field(discriminator="kind")]
+
+
+class AugmentConfig(Settings):
+    """Strengths of the augmentations.
+
+    Attributes:
+        scale: Least and greatest scale; at 1 a picture just covers its cell.
+        aspect: Greatest factor by which width against height is stretched.
+        translate: Share of the slack by which a picture is shifted.
+        flip: Probability of a horizontal flip.
+        colour: Strength of colour jitter, 0 for none.
+        blur: Probability of a slight blur.
+        grey: Probability of dropping the colour.
+        min_box: Objects with a side below it, in pixels of the input, are dropped.
+    """
+
+    scale: tuple[float, float] = (0.7, 1.6)
+    aspect: Annotated[float, Field(ge=1)] = 1.3
+    translate: Share = 1.0
+    flip: Share = 0.5
+    colour: Share = 0.3
+    blur: Share = 0.1
+    grey: Share = 0.05
+    min_box: NonNegative = 4.0
+
+
+class ScheduleConfig(Settings):
+    """How long and how fast.
+
+    Attributes:
+        epochs: An epoch is ``images_per_epoch`` pictures and ends with a checkpoint.
+        images_per_epoch: Pictures drawn per epoch.
+        batch: Pictures per step.
+        learning_rate: Peak of AdamW's learning rate (arXiv 1711.05101).
+        weight_decay: AdamW's weight decay.
+        warmup: Share of the run over which the learning rate rises.
+        final: Share of the peak that the cosine (arXiv 1608.03983) ends at.
+        ema: Decay of the averaged weights, which are the ones kept.
+        clip: Largest norm of the gradient.
+        max_minutes: The run is planned to end by then, with its learning rate fully decayed, on a
+            machine too slow for all epochs. None for no limit.
+    """
+
+    epochs: Positive = 10
+    images_per_epoch: Positive = 2000
+    batch: Positive = 16
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
+    weight_decay: NonNegative = 0.02
+    warmup: Share = 0.05
+    final: Share = 0.01
+    ema: Share = 0.998
+    clip: Annotated[float, Field(gt=0)] = 10.0
+    max_minutes: Annotated[float, Field(gt=0)] | None = None
+
+
+class LossConfig(Settings):
+    """Weights of FairMOT's losses (arXiv 2004.01888).
+
+    Attributes:
+        hm: Heatmap.
+        wh: Sizes.
+        reg: Offsets.
+        id: Identity; 0 leaves the classifier out.
+    """
+
+    hm: NonNegative = 1.0
+    wh: NonNegative = 0.1
+    reg: NonNegative = 1.0
+    id: NonNegative = 1.0
+
+
+class TeacherConfig(Settings):
+    """A frozen teacher of the FairMOT family.
+
+    Attributes:
+        checkpoint: A ``model.safetensors`` written by ``kd-train``.
+    """
+
+    kind: Literal["fairmot"] = "fairmot"
+    checkpoint: Path
+
+
+class DistillConfig(Settings):
+    """How the teacher's knowledge is weighed.
+
+    Attributes:
+        alpha: Total is ``(1 - alpha) * task + alpha * distillation``; 0 and 1 both work.
+        heatmap: Weight of the soft focal loss on the heatmap.
+        box: Weight of the box loss at the teacher's centres.
+        embedding: Weight of the embedding's cosine loss.
+        relation: Weight of the loss on similarities between the batch's instances.
+        feature: Weight of the feature loss (PKD).
+        peak_threshold: Teacher peaks below this score teach no box and no embedding.
+    """
+
+    alpha: Share = 0.5
+    heatmap: NonNegative = 1.0
+    box: NonNegative = 0.1
+    embedding: NonNegative = 1.0
+    relation: NonNegative = 1.0
+    feature: NonNegative = 1.0
+    peak_threshold: Share = 0.2
+
+
+class TrainConfig(Settings):
+    """A whole run.
+
+    Attributes:
+        model: The network.
+        input_wh: Input width and height in pixels, multiples of 32.
+        data: Sources of pictures.
+        augment: Augmentations.
+        schedule: Length and pace.
+        loss: Weights of the task losses.
+        teacher: A teacher; None trains without one.
+        distill: Weights of the distillation losses.
+        init: Weights to start from, a ``model.safetensors``; None starts fresh.
+        classes: Class names.
+        max_objects: Most objects per picture.
+        seed: Fixes initialisation, sampling and augmentation.
+        workers: Loader processes.
+        precision: ``auto`` is bf16 where the processor computes with it, else fp32.
+        threads: CPU threads; None for all cores.
+        log_every: Steps between log rows.
+    """
+
+    model: ModelConfig = ModelConfig()
+    input_wh: tuple[Positive, Positive] = (576, 320)
+    data: Annotated[list[DataConfig], Field(min_length=1)]
+    augment: AugmentConfig = AugmentConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    loss: LossConfig = LossConfig()
+    teacher: TeacherConfig | None = None
+    distill: DistillConfig = DistillConfig()
+    init: Path | None = None
+    classes: Annotated[list[str], Field(min_length=1)] = ["person"]
+    max_objects: Positive = 128
+    seed: int = 0
+    workers: Annotated[int, Field(ge=0)] = 1
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    threads: Positive | None = None
+    log_every: Positive = 20
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TrainConfig:
+        if self.input_wh[0] % 32 or self.input_wh[1] % 32:
+            raise ValueError(f"input_wh {list(self.input_wh)}: both sides must be multiples of 32")
+        if len(self.classes) != self.model.num_classes:
+            raise ValueError(
+                f"model.num_classes is {self.model.num_classes}, classes names {len(self.classes)}"
+            )
+        return self
+
+
+def load_config(path: str | os.PathLike[str], overrides: tuple[str, ...] = ()) -> TrainConfig:
+    """Read a YAML file, apply overrides, check types and ranges.
+
+    Relative paths in the file are relative to where the command runs, as in a shell.
+
+    Args:
+        path: The file.
+        overrides: ``a.b=value`` each; the value is read as YAML.
+
+    Raises:
+        UserError: It is no YAML, a key is unknown, or a value is out of range.
+    """
+    file = existing_file(path, "configuration")
+    try:
+        entries = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"configuration {file} is not YAML: {error}") from error
+    if not isinstance(entries, dict):
+        raise UserError(f"configuration {file} must hold keys such as model: and data:")
+    for override in overrides:
+        _apply(entries, override)
+    try:
+        return TrainConfig.model_validate(entries)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the whole"
+        raise UserError(f"configuration {file}, {where}: {first['msg']}") from error
+
+
+def _apply(entries: dict[str, Any], override: str) -> None:
+    """Set ``a.b=value`` in nested dictionaries; an index reaches into a list."""
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise UserError(f"--set {override}: write it as section.key=value")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"--set {override}: the value is not YAML ({error})") from error
+    *parents, last = key.split(".")
+    place: Any = entries
+    try:
+        for parent in parents:
+            if isinstance(place, list):
+                place = place[int(parent)]
+            else:
+                if place.get(parent) is None:
+                    place[parent] = {}
+                place = place[parent]
+        place[int(last) if isinstance(place, list) else last] = value
+    except (AttributeError, ValueError, IndexError, TypeError) as error:
+        raise UserError(f"--set {override}: there is no such place in the configuration") from error

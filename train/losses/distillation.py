@@ -1,0 +1,158 @@
+"""What a student learns from a teacher of the family, each loss a function of its own."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from train.config import DistillConfig
+from train.losses.gather import gather_cells
+from train.teachers.fairmot import TeacherOutput
+
+
+def soft_focal_loss(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
+    """Quality focal loss towards the teacher's heatmap (arXiv 2006.04388, eq. 3).
+
+    The squared distance between the probabilities weighs every cell, so that the many cells where
+    both see background count for nothing.
+
+    Args:
+        student_logits: ``[N, C, h, w]``.
+        teacher_logits: ``[N, C, h, w]``.
+
+    Returns:
+        The sum divided by the teacher's mass of foreground, a scalar.
+    """
+    target = teacher_logits.float().sigmoid()
+    logits = student_logits.float()
+    weight = (logits.sigmoid() - target).square()
+    loss = weight * F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    # Cells the teacher scores above one half are few: their mass counts its objects.
+    return loss.sum() / (target * (target > 0.3)).sum().clamp(min=1)
+
+
+def weighted_l1_loss(student: Tensor, teacher: Tensor, weights: Tensor) -> Tensor:
+    """Box distillation: L1 at the teacher's centres, weighted by its scores.
+
+    Args:
+        student: ``[N, M, C]``.
+        teacher: ``[N, M, C]``.
+        weights: ``[N, M]``.
+    """
+    difference = (student.float() - teacher.float()).abs().mean(dim=-1)
+    return (difference * weights).sum() / weights.sum().clamp(min=1e-4)
+
+
+def embedding_cosine_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """One minus the cosine between the embeddings of the same object.
+
+    Args:
+        student: ``[P, D]``.
+        teacher: ``[P, D]``.
+    """
+    return (1 - F.cosine_similarity(student.float(), teacher.float(), dim=1)).mean()
+
+
+def similarity_distribution_loss(
+    student: Tensor, teacher: Tensor, temperature: float = 0.1
+) -> Tensor:
+    """KL divergence between the similarities of every object to all others (arXiv 2011.14670).
+
+    Widths may differ: only similarities are compared.
+
+    Args:
+        student: ``[P, D]``.
+        teacher: ``[P, E]``.
+        temperature: Of the softmax over the other objects.
+    """
+    count = len(student)
+    if count < 3:
+        return student.sum() * 0.0
+    itself = torch.eye(count, dtype=torch.bool, device=student.device)
+
+    def log_shares(embeddings: Tensor) -> Tensor:
+        unit = F.normalize(embeddings.float(), dim=1)
+        return (unit @ unit.T / temperature).masked_fill(itself, -1e4).log_softmax(dim=1)
+
+    return F.kl_div(
+        log_shares(student), log_shares(teacher), reduction="batchmean", log_target=True
+    )
+
+
+def pearson_feature_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """PKD: one minus the Pearson correlation of features, channel by channel (arXiv 2207.02039).
+
+    Args:
+        student: ``[N, C, h, w]``, adapted to the teacher's channels.
+        teacher: ``[N, C, h, w]``.
+    """
+
+    def standardised(features: Tensor) -> Tensor:
+        flat = features.float().transpose(0, 1).flatten(1)
+        return (flat - flat.mean(1, keepdim=True)) / (flat.std(1, keepdim=True) + 1e-6)
+
+    return F.mse_loss(standardised(student), standardised(teacher)) / 2
+
+
+class DistillationLoss(nn.Module):
+    """All distillation losses with their weights, and the adapter that the feature loss needs.
+
+    Args:
+        config: Weights.
+        student_channels: Channels of the student's feature map.
+        teacher_channels: Channels of the teacher's.
+        student_dim: Width of the student's embedding, 0 for none.
+        teacher_dim: Width of the teacher's.
+    """
+
+    def __init__(
+        self,
+        config: DistillConfig,
+        *,
+        student_channels: int,
+        teacher_channels: int,
+        student_dim: int,
+        teacher_dim: int,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.adapter = nn.Conv2d(student_channels, teacher_channels, 1) if config.feature else None
+        self.has_embeddings = student_dim > 0 and teacher_dim > 0
+        self.same_width = student_dim == teacher_dim
+
+    def forward(
+        self, outputs: dict[str, Tensor], features: Tensor, teacher: TeacherOutput
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Compute the losses.
+
+        Args:
+            outputs: The student's raw maps.
+            features: The student's feature map.
+            teacher: What the teacher says of the same pictures.
+
+        Returns:
+            The weighted total, and the parts by name, not weighted.
+        """
+        config, parts = self.config, {}
+        parts["kd_heatmap"] = soft_focal_loss(outputs["hm"], teacher.maps["hm"])
+        cells, weights = teacher.cells, teacher.scores
+        student_box = torch.cat([gather_cells(outputs[name], cells) for name in ("wh", "reg")], -1)
+        teacher_box = torch.cat(
+            [gather_cells(teacher.maps[name], cells) for name in ("wh", "reg")], -1
+        )
+        parts["kd_box"] = weighted_l1_loss(student_box, teacher_box, weights)
+        if self.has_embeddings:
+            seen = weights > 0
+            student_id = gather_cells(outputs["id"], cells)[seen]
+            teacher_id = gather_cells(teacher.maps["id"], cells)[seen]
+            if self.same_width and len(student_id):
+                parts["kd_embedding"] = embedding_cosine_loss(student_id, teacher_id)
+            parts["kd_relation"] = similarity_distribution_loss(student_id, teacher_id)
+        if self.adapter is not None:
+            parts["kd_feature"] = pearson_feature_loss(self.adapter(features), teacher.features)
+        total = sum(
+            (getattr(config, name.removeprefix("kd_")) * part for name, part in parts.items()),
+            torch.zeros((), device=features.device),
+        )
+        return total, parts

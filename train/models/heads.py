@@ -1,0 +1,131 @@
+"""Prediction heads of the FairMOT family."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor, nn
+
+# Channels of the size head: distances from the centre to left, top, right and bottom.
+LTRB = 4
+
+
+class Head(nn.Sequential):
+    """A 3x3 convolution, ReLU and a 1x1 convolution, as in CenterNet (arXiv 1904.07850).
+
+    Maps ``[N, in_channels, h, w]`` to ``[N, out_channels, h, w]``.
+    """
+
+    def __init__(self, in_channels: int, hidden: int, out_channels: int, bias: float = 0.0) -> None:
+        super().__init__(
+            nn.Conv2d(in_channels, hidden, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(hidden, out_channels, 1),
+        )
+        output = self[-1]
+        assert isinstance(output, nn.Conv2d) and output.bias is not None
+        nn.init.normal_(output.weight, std=0.01 if bias else 0.02)
+        nn.init.constant_(output.bias, bias)
+
+
+class FairMOTHeads(nn.ModuleDict):
+    """The heads ``hm``, ``wh``, ``reg`` and, with an embedding, ``id`` (arXiv 2004.01888).
+
+    Args:
+        in_channels: Channels of the feature map.
+        hidden: Channels inside each head.
+        num_classes: Classes, one heatmap each.
+        embedding_dim: Width of the identity embedding; 0 leaves the head out.
+        prior: Score an untrained heatmap shows everywhere; a small one keeps the focal loss from
+            exploding in the first steps (Focal Loss, arXiv 1708.02002).
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        hidden: int,
+        num_classes: int,
+        embedding_dim: int,
+        prior: float = 0.1,
+    ) -> None:
+        heads: dict[str, nn.Module] = {
+            "hm": Head(in_channels, hidden, num_classes, bias=-math.log((1 - prior) / prior)),
+            "wh": Head(in_channels, hidden, LTRB),
+            "reg": Head(in_channels, hidden, 2),
+        }
+        if embedding_dim:
+            heads["id"] = Head(in_channels, hidden, embedding_dim)
+        super().__init__(heads)
+
+    def forward(self, features: Tensor) -> dict[str, Tensor]:
+        """Map features ``[N, C, h, w]`` to one raw map per head."""
+        return {name: head(features) for name, head in self.items()}
+
+
+class TrackingModel(nn.Module):
+    """A network of the family: a body that gives one feature map, and heads on it.
+
+    Maps float RGB ``[N, 3, H, W]`` in 0..1 to raw maps ``[N, C, H / stride, W / stride]``:
+
+    - ``hm``: logits, a channel per class;
+    - ``wh``: distances left, top, right, bottom from the centre, in cells;
+    - ``reg``: offset x, y of the centre inside its cell, in cells;
+    - ``id``: the embedding, not normalised (absent when ``embedding_dim`` is 0).
+
+    Args:
+        name: Name in the registry.
+        body: Maps images to features ``[N, feature_channels, h, w]``.
+        feature_channels: Channels of the features.
+        stride: Pixels per cell.
+        num_classes: Number of classes.
+        embedding_dim: Width of the embedding, 0 for none.
+        head_channels: Channels inside each head.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        body: nn.Module,
+        *,
+        feature_channels: int,
+        stride: int,
+        num_classes: int,
+        embedding_dim: int,
+        head_channels: int,
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.stride = stride
+        self.num_classes = num_classes
+        self.embedding_dim = embedding_dim
+        self.feature_channels = feature_channels
+        # What the model was trained for; set when it is trained or loaded.
+        self.classes: tuple[str, ...] = ()
+        self.input_wh: tuple[int, int] | None = None
+        self.body = body
+        self.heads = FairMOTHeads(feature_channels, head_channels, num_classes, embedding_dim)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Map images to raw maps, see the class."""
+        return self.heads(self.body(images))
+
+    def forward_with_features(self, images: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Return the raw maps and the feature map under the heads, for feature distillation."""
+        features = self.body(images)
+        return self.heads(features), features
+
+    def parameter_count(self) -> int:
+        """Return the number of learned parameters."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+
+def initialise(module: nn.Module) -> None:
+    """Initialise convolutions for ReLU (He et al., arXiv 1502.01852) and norms to identity."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+        elif isinstance(layer, nn.BatchNorm2d):
+            nn.init.ones_(layer.weight)
+            nn.init.zeros_(layer.bias)
