@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from runtime.console import run_command
+from runtime.console import parse_size, run_command
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -81,25 +81,6 @@ def cli(
         ],
     )
     click.echo(f"model: {file}\nparity: {config.out / PARITY_FILE}")
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """Read ``WxH``.
-
-    Raises:
-        UserError: It is something else.
-
-    Examples:
-        >>> parse_size("576x320")
-        (576, 320)
-    """
-    from runtime.errors import UserError
-
-    try:
-        width, height = (int(side) for side in text.lower().split("x"))
-    except ValueError as error:
-        raise UserError(f"--size {text}: write it as WIDTHxHEIGHT, e.g. 576x320") from error
-    return width, height
 
 
 main = run_command(cli, "kd-export")

@@ -70,7 +70,7 @@ def export_model(config: ExportConfig) -> tuple[Path, ParityResult]:
     checkpoint = checkpoint_path(config.checkpoint)
     model = load_model(checkpoint, config.arch)
     info = model_info(model, checkpoint, config)
-    frames, source = parity_frames(config, info.size_wh)
+    frames, source = parity_frames(config)
     final = config.out / f"{config.name or model.name}.onnx"
     with atomic_path(final) as temporary:
         write_onnx(FusedTracker(model, info.topk), info, temporary, config.opset)
@@ -110,15 +110,14 @@ def model_info(model: TrackingModel, checkpoint: Path, config: ExportConfig) -> 
         topk=config.topk,
         embedding_dim=model.embedding_dim,
         classes=model.classes,
+        tracker=dict(model.tracker),
         source_sha256=hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
         tool_version=__version__,
         parameters=model.parameter_count(),
     )
 
 
-def parity_frames(
-    config: ExportConfig, size_wh: tuple[int, int]
-) -> tuple[list[npt.NDArray[np.uint8]], str]:
+def parity_frames(config: ExportConfig) -> tuple[list[npt.NDArray[np.uint8]], str]:
     """Return consecutive frames to compare on, and what they show."""
     if config.parity_source is not None:
         with open_source(config.parity_source) as source:
@@ -126,6 +125,6 @@ def parity_frames(
         return frames, config.parity_source.name
     from train.data.synth import Scene, SceneConfig
 
-    scene = Scene(SceneConfig(size_wh=size_wh, frames=config.parity_frames))
+    scene = Scene(SceneConfig(size_wh=(640, 480), frames=config.parity_frames))
     frames = [scene.render(index).image for index in range(config.parity_frames)]
     return frames, "generated scene"

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from train.losses.gather import gather_cells
 from train.models import TrackingModel
+from train.models.decode import boxes_at, gather_cells, top_peaks
 
 INPUT_NAME = "frames"
 OUTPUT_NAMES = ("boxes", "scores", "classes", "embeddings")
@@ -46,12 +46,7 @@ class FusedTracker(nn.Module):
         """Run network and decoding, see the class."""
         maps = self.model(frames.permute(0, 3, 1, 2).float())
         scores, classes, cells = top_peaks(maps["hm"], self.topk)
-        width = maps["hm"].shape[-1]
-        centres = torch.stack([cells % width, cells // width], dim=-1).float()
-        centres = centres + gather_cells(maps["reg"], cells)
-        distances = gather_cells(maps["wh"], cells)
-        corners = torch.cat([centres - distances[..., :2], centres + distances[..., 2:]], dim=-1)
-        boxes = corners * self.model.stride
+        boxes = boxes_at(maps, cells, self.model.stride)
         if not self.model.embedding_dim:
             return boxes, scores, classes
         return boxes, scores, classes, F.normalize(gather_cells(maps["id"], cells), dim=-1)
@@ -60,26 +55,6 @@ class FusedTracker(nn.Module):
     def output_names(self) -> tuple[str, ...]:
         """Names of the outputs, in order."""
         return OUTPUT_NAMES if self.model.embedding_dim else OUTPUT_NAMES[:3]
-
-
-def top_peaks(logits: Tensor, topk: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Find the K best local maxima over all classes (CenterNet, arXiv 1904.07850, section 4).
-
-    The maximum filter works on logits, which order as scores do: two different logits never tie
-    after rounding in the sigmoid.
-
-    Args:
-        logits: ``[N, C, h, w]``.
-        topk: K.
-
-    Returns:
-        Scores ``[N, K]`` in 0..1, classes ``[N, K]`` int64 and cells ``[N, K]`` int64.
-    """
-    cells_per_class = logits.shape[-2] * logits.shape[-1]
-    is_peak = F.max_pool2d(logits, 3, stride=1, padding=1) == logits
-    suppressed = torch.where(is_peak, logits, torch.full_like(logits, -1e4))
-    best, places = suppressed.flatten(1).topk(topk, dim=1)
-    return best.sigmoid(), places // cells_per_class, places % cells_per_class
 
 
 def fold_batch_norm(module: nn.Module) -> None:

@@ -11,13 +11,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from export.fused import top_peaks
 from runtime.engines import Engine
 from runtime.files import atomic_path
 from runtime.preprocess import Letterboxer
+from runtime.tracking.config import TrackerConfig
 from runtime.tracking.tracker import Tracker
 from runtime.types import Detections
 from train.models import TrackingModel
+from train.models.decode import top_peaks
 
 # Rows below this score are noise that no tracker looks at.
 SCORE_FLOOR = 0.05
@@ -127,6 +128,7 @@ def compare(
         source: What they show, for the report.
     """
     letterboxer = Letterboxer(engine.info.size_wh)
+    config = TrackerConfig.for_model(engine.info.tracker)
     pairs = []
     for frame in frames:
         letterboxer(frame)
@@ -138,7 +140,7 @@ def compare(
         precision=engine.info.precision,
         frames=len(pairs),
         detections=count,
-        figures=figures | {"identity_agreement": identity_agreement(pairs)},
+        figures=figures | {"identity_agreement": identity_agreement(pairs, config)},
         thresholds=THRESHOLDS[engine.info.precision],
         source=source,
     )
@@ -170,13 +172,15 @@ def torch_detections(model: TrackingModel, batch: npt.NDArray[np.uint8], topk: i
     return Detections((boxes * model.stride).numpy(), scores.numpy(), embeddings, classes.numpy())
 
 
-def identity_agreement(pairs: Sequence[tuple[Detections, Detections]]) -> float:
+def identity_agreement(
+    pairs: Sequence[tuple[Detections, Detections]], config: TrackerConfig
+) -> float:
     """Track both streams of detections and return the share of boxes with the same identity.
 
     Both trackers number their tracks alike while they decide alike, so a box agrees when the other
     tracker gives that identity to the same place. 1 when neither tracks anything.
     """
-    trackers = (Tracker(), Tracker())
+    trackers = (Tracker(config=config), Tracker(config=config))
     same = total = 0
     for reference, exported in pairs:
         first, second = trackers[0].update(reference), trackers[1].update(exported)

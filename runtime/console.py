@@ -129,3 +129,22 @@ def progress(*extra_fields: str, transient: bool = False) -> Progress:
         console=console(),
         transient=transient,
     )
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Read a picture size.
+
+    Args:
+        text: Width and height in pixels, as in ``768x576``.
+
+    Raises:
+        UserError: It is not of that form.
+
+    Examples:
+        >>> parse_size("768x576")
+        (768, 576)
+    """
+    width, _, height = text.lower().partition("x")
+    if not (width.isdecimal() and height.isdecimal()):
+        raise UserError(f"size {text!r} is not WIDTHxHEIGHT: give for example 768x576")
+    return int(width), int(height)

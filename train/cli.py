@@ -45,7 +45,7 @@ def cli(
     from runtime.errors import UserError
     from runtime.files import output_directory
     from train.config import load_config
-    from train.trainer import LOG_FILE, STATE_FILE, Trainer
+    from train.trainer import LOG_FILE, STATE_FILE, VALIDATION_FILE, Trainer
 
     settings = load_config(find_config(config), overrides)
     directory = output_directory(out)
@@ -57,7 +57,8 @@ def cli(
             )
         (directory / STATE_FILE).unlink()
     if not resume:
-        (directory / LOG_FILE).unlink(missing_ok=True)
+        for log in (LOG_FILE, VALIDATION_FILE):
+            (directory / log).unlink(missing_ok=True)
     model = Trainer(settings, directory, resume).run()
     click.echo(f"model: {model}")
 

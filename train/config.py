@@ -40,10 +40,10 @@ class ModelConfig(Settings):
 
 
 class MotDataConfig(Settings):
-    """A MOTChallenge sequence.
+    """MOTChallenge data with ground truth.
 
     Attributes:
-        path: Its folder.
+        path: A sequence's folder, or a folder of sequences.
         frames: First and last frame, counted from 1; None for all.
         every: Use every n-th frame.
         weight: Share of training pictures drawn from it, relative to the other sources.
@@ -193,6 +193,9 @@ class TrainConfig(Settings):
         init: Weights to start from, a ``model.safetensors``; None starts fresh.
         classes: Class names.
         max_objects: Most objects per picture.
+        validation: Held-out sources; after every epoch the averaged weights are tried on them, and
+            the score threshold that suits them best goes into the model file for the tracker.
+        validation_pictures: How many pictures of them to look at.
         seed: Fixes initialisation, sampling and augmentation.
         workers: Loader processes.
         precision: ``auto`` is bf16 where the processor computes with it, else fp32.
@@ -211,6 +214,8 @@ class TrainConfig(Settings):
     init: Path | None = None
     classes: Annotated[list[str], Field(min_length=1)] = ["person"]
     max_objects: Positive = 128
+    validation: list[DataConfig] = []
+    validation_pictures: Positive = 200
     seed: int = 0
     workers: Annotated[int, Field(ge=0)] = 1
     precision: Literal["auto", "fp32", "bf16"] = "auto"

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from runtime.errors import UserError
 from runtime.files import atomic_path
 from train.config import TrainConfig
 from train.data.loader import Batch, TrainingSet, batches
+from train.data.sources import open_pictures
 from train.ema import AveragedWeights
 from train.losses.distillation import DistillationLoss
 from train.losses.fairmot import FairMOTLoss
@@ -25,10 +25,12 @@ from train.models import TrackingModel, build_model, load_model, save_model
 from train.models.checkpoint import checkpoint_path
 from train.schedule import learning_rate, run_progress
 from train.teachers.fairmot import FairMOTTeacher
+from train.validation import DetectionScores, tracker_settings, validate_detection
 
 STATE_FILE = "state.pt"
 MODEL_FILE = "model.safetensors"
 LOG_FILE = "training.csv"
+VALIDATION_FILE = "validation.csv"
 
 
 @dataclass
@@ -62,6 +64,7 @@ class Trainer:
         self.bf16 = use_bf16(config.precision, self.device)
         self.model = self._build_model()
         self.data = TrainingSet(config, self.model.stride)
+        self.validation = [open_pictures(entry) for entry in config.validation]
         self.task_loss = FairMOTLoss(config.loss, self.model.embedding_dim, self.data.num_ids)
         self.task_loss.to(self.device)
         self.teacher = self._build_teacher()
@@ -117,7 +120,7 @@ class Trainer:
                     if self._progress(total) >= 1:
                         break
                 self.clock.epoch += 1
-                self._save()
+                self._save(self._validate())
         return self.out / MODEL_FILE
 
     def _step(self, batch: Batch, done: float) -> tuple[float, dict[str, float]]:
@@ -215,24 +218,39 @@ class Trainer:
         bound = f", at most {limit:g} minutes" if limit else ""
         say(f"schedule {total} steps of {self.config.schedule.batch} pictures{bound}")
 
+    def _validate(self) -> DetectionScores | None:
+        """Try the averaged weights on held-out pictures; None without any."""
+        if not self.validation:
+            return None
+        model = build_model(
+            self.model.name,
+            num_classes=self.model.num_classes,
+            embedding_dim=self.model.embedding_dim,
+            **self.config.model.options,
+        )
+        model.load_state_dict(self.average.state)
+        model.to(self.device).to(memory_format=torch.channels_last).eval()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            scores = validate_detection(
+                model, self.validation, self.config.input_wh, self.config.validation_pictures
+            )
+        row = {"epoch": self.clock.epoch, "step": self.clock.step} | asdict(scores)
+        append_row(self.out / VALIDATION_FILE, row)
+        return scores
+
     def _log(self, loss: float, parts: dict[str, float]) -> None:
-        """Append one row to the log; the first row names the columns."""
+        """Append one row to the log."""
         row: dict[str, Any] = {
             "epoch": self.clock.epoch + 1,
             "step": self.clock.step,
             "seconds": round(self.clock.seconds, 2),
             "loss": round(loss, 5),
         }
-        row |= {name: round(value, 5) for name, value in parts.items()}
-        file = self.out / LOG_FILE
-        fresh = not file.exists()
-        with file.open("a", newline="", encoding="utf-8") as handle:
-            writer = csv.DictWriter(handle, list(row))
-            if fresh:
-                writer.writeheader()
-            writer.writerow(row)
+        append_row(
+            self.out / LOG_FILE, row | {name: round(value, 5) for name, value in parts.items()}
+        )
 
-    def _save(self) -> None:
+    def _save(self, scores: DetectionScores | None) -> None:
         """Write the model and, after it, the checkpoint."""
         save_model(
             self.out / MODEL_FILE,
@@ -241,6 +259,7 @@ class Trainer:
             input_wh=self.config.input_wh,
             state=self.average.state,
             options=self.config.model.options,
+            tracker=tracker_settings(scores.threshold) if scores else {},
         )
         state = {
             "config": self.config.model_dump_json(),
@@ -278,7 +297,7 @@ class Trainer:
             raise UserError(
                 f"{file} is not a checkpoint of this run ({reason}): start without --resume"
             ) from error
-        self._trim_log()
+        self._trim_logs()
 
     def _check_same_config(self, saved: str) -> None:
         before, now = json.loads(saved), json.loads(self.config.model_dump_json())
@@ -289,13 +308,24 @@ class Trainer:
                 "resume with the same one, or start in another folder"
             )
 
-    def _trim_log(self) -> None:
+    def _trim_logs(self) -> None:
         """Drop the rows of steps that are going to be taken again."""
-        file = self.out / LOG_FILE
-        with contextlib.suppress(FileNotFoundError):
-            header, *rows = file.read_text(encoding="utf-8").splitlines(keepends=True)
-            kept = [row for row in rows if int(row.split(",")[1]) <= self.clock.step]
-            file.write_text("".join([header, *kept]), encoding="utf-8")
+        for name in (LOG_FILE, VALIDATION_FILE):
+            file = self.out / name
+            if file.exists():
+                header, *rows = file.read_text(encoding="utf-8").splitlines(keepends=True)
+                kept = [row for row in rows if int(row.split(",")[1]) <= self.clock.step]
+                file.write_text("".join([header, *kept]), encoding="utf-8")
+
+
+def append_row(file: Path, row: dict[str, Any]) -> None:
+    """Append a row to a CSV file; the first row names the columns."""
+    fresh = not file.exists()
+    with file.open("a", newline="", encoding="utf-8") as handle:
+        writer = csv.DictWriter(handle, list(row))
+        if fresh:
+            writer.writeheader()
+        writer.writerow(row)
 
 
 def parameter_groups(*modules: nn.Module | None) -> list[dict[str, Any]]:

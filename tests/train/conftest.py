@@ -42,6 +42,7 @@ def tiny_config(tiny_sequence: Path) -> dict[str, Any]:
         "input_wh": [96, 64],
         "data": [{"kind": "mot", "path": str(tiny_sequence)}],
         "schedule": {"epochs": 2, "images_per_epoch": 12, "batch": 4},
+        "threads": 1,
         "workers": 0,
         "precision": "fp32",
         "log_every": 1,

@@ -18,7 +18,7 @@ from train.losses.distillation import (
     weighted_l1_loss,
 )
 from train.losses.fairmot import FairMOTLoss, heatmap_focal_loss, masked_l1_loss
-from train.losses.gather import gather_cells
+from train.models.decode import gather_cells
 from train.teachers.fairmot import TeacherOutput
 
 

@@ -123,6 +123,13 @@ def test_bad_arguments_are_explained(tmp_path, arguments, message):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_video_of_odd_size_is_refused(tmp_path):
+    config = SceneConfig(frames=2, size_wh=(201, 150))
+    with pytest.raises(UserError, match="even sides"):
+        write_sequence(tmp_path / "out", config, "video", show_progress=False)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_command_writes_a_sequence(tmp_path):
     out = tmp_path / "demo"
     options = ["--frames", "3", "--size", "160x120", "--people", "3", "--format", "video"]

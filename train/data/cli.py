@@ -6,8 +6,7 @@ from pathlib import Path
 
 import click
 
-from runtime.console import run_command
-from runtime.errors import UserError
+from runtime.console import parse_size, run_command
 
 
 @click.group()
@@ -45,6 +44,11 @@ def cli() -> None:
     show_default=True,
     help="Eye level or surveillance; auto draws it from the seed.",
 )
+@click.option(
+    "--scenes",
+    type=click.IntRange(min=1),
+    help="Make this many scenes OUT/000, OUT/001, ..., with seeds from --seed on.",
+)
 @click.option("--workers", default=2, show_default=True, help="Processes; same result for any.")
 @click.option("--overwrite", is_flag=True, help="Replace an earlier sequence at OUT.")
 def synth(
@@ -58,36 +62,22 @@ def synth(
     name: str | None,
     camera: str,
     view: str,
+    scenes: int | None,
     workers: int,
     overwrite: bool,
 ) -> None:
     """Generate a street scene with exact ground truth as a MOTChallenge sequence in OUT."""
-    from train.data.synth import SceneConfig, write_sequence
+    from train.data.synth import SceneConfig, write_sequence, write_sequences
 
     config = SceneConfig(frames, parse_size(size), fps, people, seed, camera, view)
+    if scenes:
+        folders = write_sequences(out, config, scenes, image_format, workers, overwrite)
+        click.echo(f"{out}: {len(folders)} scenes of {frames} frames {size}, seeds from {seed}")
+        return
     # Starting a process costs as much as some dozens of frames.
     workers = 1 if frames < 100 and workers > 0 else workers
     folder = write_sequence(out, config, image_format, name, workers, overwrite)
     click.echo(f"{folder}: {frames} frames {size}, seed {seed}")
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """Read a picture size.
-
-    Args:
-        text: Width and height in pixels, as in ``768x576``.
-
-    Raises:
-        UserError: It is not of that form.
-
-    Examples:
-        >>> parse_size("768x576")
-        (768, 576)
-    """
-    width, _, height = text.lower().partition("x")
-    if not (width.isdecimal() and height.isdecimal()):
-        raise UserError(f"size {text!r} is not WIDTHxHEIGHT: give for example 768x576")
-    return int(width), int(height)
 
 
 main = run_command(cli, "kd-data")

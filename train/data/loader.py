@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from train.config import PhotoDataConfig, TrainConfig
+from train.config import TrainConfig
 from train.data.augment import compose
 from train.data.sample import Sample
-from train.data.sources import MotSource, PhotoSource, PictureSource
+from train.data.sources import open_pictures
 from train.data.targets import make_targets
 
 
@@ -68,9 +68,7 @@ class TrainingSet(Dataset[dict[str, np.ndarray]]):
         self._config = config
         self._stride = stride
         self._sources = [open_pictures(entry) for entry in config.data]
-        self._first_id = np.concatenate(
-            [[0], np.cumsum([source.num_ids for source in self._sources])]
-        )
+        self._first_id = np.cumsum([0, *(source.num_ids for source in self._sources)])
         self.num_ids = int(self._first_id[-1])
         weights = np.array([entry.weight for entry in config.data])
         self._shares = weights / weights.sum()
@@ -109,16 +107,6 @@ class TrainingSet(Dataset[dict[str, np.ndarray]]):
     def _globally_numbered(self, sample: Sample, which: int) -> Sample:
         sample.ids = np.where(sample.ids >= 0, sample.ids + self._first_id[which], -1)
         return sample
-
-
-def open_pictures(entry: object) -> PictureSource:
-    """Open the source that a configuration entry describes."""
-    if isinstance(entry, PhotoDataConfig):
-        return PhotoSource(entry.path, entry.split)
-    from train.config import MotDataConfig
-
-    assert isinstance(entry, MotDataConfig)
-    return MotSource(entry.path, frames=entry.frames, every=entry.every)
 
 
 def batches(dataset: TrainingSet, epoch: int, config: TrainConfig) -> Iterator[Batch]:

@@ -6,8 +6,8 @@ one takes about 2 ms to decode.
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -18,6 +18,7 @@ from runtime.console import progress
 from runtime.errors import UserError
 from runtime.mot import read_mot
 from runtime.sources import open_source
+from train.config import DataConfig, PhotoDataConfig
 from train.data.sample import Sample
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
@@ -102,6 +103,32 @@ class MotSource(PictureSource):
     def __getitem__(self, index: int) -> Sample:
         boxes, ids = self._labels[index]
         return Sample(_decode(self._pictures[index]), boxes.copy(), np.zeros_like(ids), ids.copy())
+
+
+class JoinedSource(PictureSource):
+    """Several sources as one; identities of different sources stay different.
+
+    Args:
+        name: For messages.
+        parts: The sources.
+    """
+
+    def __init__(self, name: str, parts: Sequence[PictureSource]) -> None:
+        self.name = name
+        self._parts = parts
+        self._ends = np.cumsum([len(part) for part in parts])
+        self._first_ids = np.cumsum([0, *(part.num_ids for part in parts)])
+        self.num_ids = int(self._first_ids[-1])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def __getitem__(self, index: int) -> Sample:
+        which = int(np.searchsorted(self._ends, index, side="right"))
+        part = self._parts[which]
+        sample = part[index - int(self._ends[which]) + len(part)]
+        sample.ids = np.where(sample.ids >= 0, sample.ids + self._first_ids[which], -1)
+        return sample
 
 
 class PhotoSource(PictureSource):
@@ -189,9 +216,24 @@ def _decode(encoded: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), np.uint8)
 
 
-def fingerprint(source: PictureSource) -> str:
-    """Return a short hash of a source's pictures, to tell one training set from another."""
-    digest = hashlib.sha256(f"{source.name}:{len(source)}:{source.num_ids}".encode())
-    for index in np.linspace(0, len(source) - 1, 8).astype(int):
-        digest.update(source[int(index)].image.tobytes())
-    return digest.hexdigest()[:16]
+def open_pictures(entry: DataConfig) -> PictureSource:
+    """Open the source that a configuration entry describes.
+
+    Args:
+        entry: The entry. The path of a ``mot`` entry is a sequence, or a folder of sequences.
+
+    Raises:
+        UserError: There is no such data.
+    """
+    if isinstance(entry, PhotoDataConfig):
+        return PhotoSource(entry.path, entry.split)
+    directory = entry.path
+    if not directory.is_dir():
+        raise UserError(f"{directory} is not a folder: give a MOTChallenge sequence")
+    if (directory / "gt" / "gt.txt").exists():
+        return MotSource(directory, frames=entry.frames, every=entry.every)
+    sequences = sorted(file.parents[1] for file in directory.glob("*/gt/gt.txt"))
+    if not sequences:
+        raise UserError(f"{directory} holds no gt/gt.txt: give a MOTChallenge sequence")
+    parts = [MotSource(part, frames=entry.frames, every=entry.every) for part in sequences]
+    return JoinedSource(directory.name, parts)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from train.config import DistillConfig
-from train.losses.gather import gather_cells
+from train.models.decode import gather_cells
 from train.teachers.fairmot import TeacherOutput
 
 
@@ -45,12 +45,14 @@ def weighted_l1_loss(student: Tensor, teacher: Tensor, weights: Tensor) -> Tenso
 
 
 def embedding_cosine_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """One minus the cosine between the embeddings of the same object.
+    """One minus the cosine between the embeddings of the same object; 0 without objects.
 
     Args:
         student: ``[P, D]``.
         teacher: ``[P, D]``.
     """
+    if not len(student):
+        return student.sum() * 0.0
     return (1 - F.cosine_similarity(student.float(), teacher.float(), dim=1)).mean()
 
 
@@ -146,7 +148,7 @@ class DistillationLoss(nn.Module):
             seen = weights > 0
             student_id = gather_cells(outputs["id"], cells)[seen]
             teacher_id = gather_cells(teacher.maps["id"], cells)[seen]
-            if self.same_width and len(student_id):
+            if self.same_width:
                 parts["kd_embedding"] = embedding_cosine_loss(student_id, teacher_id)
             parts["kd_relation"] = similarity_distribution_loss(student_id, teacher_id)
         if self.adapter is not None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from train.config import LossConfig
 from train.data.loader import Batch
-from train.losses.gather import gather_cells
+from train.models.decode import gather_cells
 
 
 def heatmap_focal_loss(logits: Tensor, target: Tensor) -> Tensor:

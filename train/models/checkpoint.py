@@ -29,6 +29,7 @@ def save_model(
     input_wh: tuple[int, int],
     state: Mapping[str, Tensor] | None = None,
     options: Mapping[str, Any] | None = None,
+    tracker: Mapping[str, float] | None = None,
 ) -> None:
     """Write a model with its description.
 
@@ -39,6 +40,7 @@ def save_model(
         input_wh: Input width and height it was trained at, in pixels.
         state: Weights to write instead of the model's own, e.g. averaged ones.
         options: The options the model was built with.
+        tracker: Tracker settings that suit the model.
 
     Raises:
         UserError: The file cannot be written.
@@ -50,6 +52,7 @@ def save_model(
         "options": dict(options or {}),
         "classes": list(classes),
         "input_wh": list(input_wh),
+        "tracker": dict(tracker or {}),
         "tool_version": __version__,
     }
     weights = model.state_dict() if state is None else state
@@ -66,7 +69,8 @@ def load_model(path: str | os.PathLike[str], name: str | None = None) -> Trackin
         name: The model it holds. Needed only for a file that does not say so itself.
 
     Returns:
-        The model in eval mode; ``classes`` and ``input_wh`` are set if the file tells them.
+        The model in eval mode; ``classes``, ``input_wh`` and ``tracker`` are set if the file
+        tells them.
 
     Raises:
         UserError: The file is not a model of this project, is damaged, or holds another model.
@@ -96,6 +100,7 @@ def load_model(path: str | os.PathLike[str], name: str | None = None) -> Trackin
         )
         model.load_state_dict(weights)
         model.classes = tuple(str(label) for label in description["classes"])
+        model.tracker = dict(description.get("tracker", {}))
         if description["input_wh"]:
             width, height = description["input_wh"]
             model.input_wh = (int(width), int(height))
@@ -117,6 +122,7 @@ def _describe(weights: Mapping[str, Tensor], name: str | None) -> dict[str, Any]
         "options": {},
         "classes": [f"class{index}" for index in range(num_classes)],
         "input_wh": None,
+        "tracker": {},
     }
 
 

@@ -102,6 +102,7 @@ class TrackingModel(nn.Module):
         # What the model was trained for; set when it is trained or loaded.
         self.classes: tuple[str, ...] = ()
         self.input_wh: tuple[int, int] | None = None
+        self.tracker: dict[str, float] = {}
         self.body = body
         self.heads = FairMOTHeads(feature_channels, head_channels, num_classes, embedding_dim)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from train.models import TrackingModel
+from train.models.decode import top_peaks
 
 MAX_PEAKS = 64
 
@@ -55,22 +55,8 @@ class FairMOTTeacher(nn.Module):
             images: ``[N, 3, H, W]`` float RGB in 0..1, the student's own input.
         """
         maps, features = self.model.forward_with_features(images)
-        scores, cells = peaks(maps["hm"].float().sigmoid(), MAX_PEAKS)
+        # One place per object whatever its class: boxes and embeddings do not depend on it.
+        anything = maps["hm"].float().amax(dim=1, keepdim=True)
+        scores, _, cells = top_peaks(anything, min(MAX_PEAKS, anything[0].numel()))
         scores = torch.where(scores >= self.peak_threshold, scores, 0.0)
         return TeacherOutput(maps, features, cells, scores)
-
-
-def peaks(heatmap: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Return the highest local maxima of a heatmap over all classes.
-
-    Args:
-        heatmap: ``[N, C, h, w]`` probabilities.
-        count: How many, at most ``h * w``.
-
-    Returns:
-        Scores ``[N, count]`` and cells ``[N, count]`` int64, best first.
-    """
-    best = heatmap.amax(dim=1, keepdim=True)
-    is_peak = F.max_pool2d(best, 3, stride=1, padding=1) == best
-    scores, cells = (best * is_peak).flatten(1).topk(min(count, best[0].numel()), dim=1)
-    return scores, cells

@@ -12,6 +12,6 @@ from __future__ import annotations
 
 from train.data.synth.config import SceneConfig
 from train.data.synth.scene import Scene, SceneFrame
-from train.data.synth.writer import write_sequence
+from train.data.synth.writer import write_sequence, write_sequences
 
-__all__ = ["Scene", "SceneConfig", "SceneFrame", "write_sequence"]
+__all__ = ["Scene", "SceneConfig", "SceneFrame", "write_sequence", "write_sequences"]

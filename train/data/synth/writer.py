@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 import os
 import shutil
@@ -58,6 +59,10 @@ def write_sequence(
     """
     if image_format not in FORMATS:
         raise UserError(f"format {image_format!r} is unknown: choose from {', '.join(FORMATS)}")
+    if image_format == "video" and (config.size_wh[0] % 2 or config.size_wh[1] % 2):
+        width, height = config.size_wh
+        # OpenCV drops the last column or row without a word.
+        raise UserError(f"a video of {width}x{height}: Motion JPEG needs even sides, give such")
     if workers < 1:
         raise UserError(f"{workers} workers cannot work: give at least 1")
     final = Path(directory)
@@ -73,6 +78,50 @@ def write_sequence(
                 f"cannot write {final} ({reason}): free space or choose another place"
             ) from error
     return final
+
+
+def write_sequences(
+    directory: str | os.PathLike[str],
+    config: SceneConfig,
+    scenes: int,
+    image_format: str = "images",
+    workers: int = 1,
+    overwrite: bool = False,
+) -> list[Path]:
+    """Render several scenes, each into a folder of its own, several at a time.
+
+    Args:
+        directory: Holds the folders ``000``, ``001``, ...; existing ones are kept when not empty,
+            unless ``overwrite``.
+        config: What to generate; scene n has the seed ``config.seed + n``.
+        scenes: How many.
+        image_format: See ``write_sequence``.
+        workers: Processes, each rendering whole scenes.
+        overwrite: See ``write_sequence``.
+
+    Returns:
+        The folders.
+
+    Raises:
+        UserError: As ``write_sequence``.
+    """
+    parent = output_directory(directory)
+    jobs = [
+        (parent / f"{number:03d}", dataclasses.replace(config, seed=config.seed + number))
+        for number in range(scenes)
+    ]
+    context = multiprocessing.get_context("spawn")
+    with progress() as bar, context.Pool(max(1, min(workers, scenes))) as pool:
+        task = bar.add_task("rendering scenes", total=scenes)
+        pending = [
+            pool.apply_async(write_sequence, (*job, image_format, None, 1, overwrite, False))
+            for job in jobs
+        ]
+        folders = []
+        for result in pending:
+            folders.append(result.get())
+            bar.advance(task)
+    return folders
 
 
 def _write(

@@ -1,0 +1,60 @@
+"""From raw maps to detections (CenterNet, arXiv 1904.07850, section 4)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def gather_cells(maps: Tensor, cells: Tensor) -> Tensor:
+    """Read a map at given cells.
+
+    Args:
+        maps: ``[N, C, h, w]``.
+        cells: ``[N, M]`` int64, indices into the flattened map.
+
+    Returns:
+        ``[N, M, C]``.
+    """
+    flat = maps.flatten(2).transpose(1, 2)
+    return flat.gather(1, cells.unsqueeze(-1).expand(-1, -1, flat.shape[-1]))
+
+
+def top_peaks(logits: Tensor, topk: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Find the K best local maxima over all classes.
+
+    The maximum filter works on logits, which order as scores do: two different logits never tie
+    after rounding in the sigmoid.
+
+    Args:
+        logits: ``[N, C, h, w]``.
+        topk: K.
+
+    Returns:
+        Scores ``[N, K]`` in 0..1, classes ``[N, K]`` int64 and cells ``[N, K]`` int64.
+    """
+    cells_per_class = logits.shape[-2] * logits.shape[-1]
+    is_peak = F.max_pool2d(logits, 3, stride=1, padding=1) == logits
+    suppressed = torch.where(is_peak, logits, torch.full_like(logits, -1e4))
+    best, places = suppressed.flatten(1).topk(topk, dim=1)
+    return best.sigmoid(), places // cells_per_class, places % cells_per_class
+
+
+def boxes_at(maps: dict[str, Tensor], cells: Tensor, stride: int) -> Tensor:
+    """Decode the boxes centred in given cells.
+
+    Args:
+        maps: Raw maps ``wh`` and ``reg``.
+        cells: ``[N, K]`` int64, indices into the flattened map.
+        stride: Pixels per cell.
+
+    Returns:
+        ``[N, K, 4]`` float32, xyxy in pixels of the input.
+    """
+    width = maps["reg"].shape[-1]
+    corner = torch.stack([cells % width, cells // width], dim=-1).float()
+    centres = corner + gather_cells(maps["reg"], cells)
+    distances = gather_cells(maps["wh"], cells)
+    sides = torch.cat([centres - distances[..., :2], centres + distances[..., 2:]], dim=-1)
+    return sides * stride
