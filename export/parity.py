@@ -23,6 +23,8 @@ from train.models.decode import top_peaks
 # Rows below this score are noise that no tracker looks at.
 SCORE_FLOOR = 0.05
 MATCH_IOU = 0.9
+# Scores closer than this may change places, so the last of K rows can be another one.
+TIE_MARGIN = 1e-4
 
 
 @dataclass(frozen=True)
@@ -198,11 +200,11 @@ def _figures(pairs: Sequence[tuple[Detections, Detections]]) -> tuple[dict[str, 
     for reference, exported in pairs:
         overlap = pairwise_iou(reference.boxes_xyxy, exported.boxes_xyxy)
         overlap[reference.classes[:, None] != exported.classes[None, :]] = 0
-        wanted += int((reference.scores >= SCORE_FLOOR).sum())
-        wanted += int((exported.scores >= SCORE_FLOOR).sum())
+        compared = [_above_the_cut(rows.scores) for rows in (reference, exported)]
+        wanted += int(compared[0].sum() + compared[1].sum())
         # A row next to the floor may fall on either side of it; its partner counts wherever it is.
-        found += int((overlap.max(axis=0)[exported.scores >= SCORE_FLOOR] >= MATCH_IOU).sum())
-        for row in np.flatnonzero(reference.scores >= SCORE_FLOOR):
+        found += int((overlap.max(axis=0)[compared[1]] >= MATCH_IOU).sum())
+        for row in np.flatnonzero(compared[0]):
             partner = int(overlap[row].argmax())
             if overlap[row, partner] < MATCH_IOU:
                 continue
@@ -221,6 +223,11 @@ def _figures(pairs: Sequence[tuple[Detections, Detections]]) -> tuple[dict[str, 
         figures["embedding_cosine_median"] = float(np.median(cosines))
         figures["embedding_cosine_worst"] = min(cosines)
     return figures, len(box_errors)
+
+
+def _above_the_cut(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+    """Select the rows to compare: no noise, and none that rounding may push past the K-th place."""
+    return (scores >= SCORE_FLOOR) & (scores > scores.min() + TIE_MARGIN)
 
 
 def pairwise_iou(

@@ -64,11 +64,14 @@ class PhotoDataConfig(Settings):
     Attributes:
         path: The dataset's folder, with ``images/SPLIT`` and ``labels/SPLIT``.
         split: Name of the split.
+        pixel_aspect: Least and greatest width of a pixel against its height, for pictures that were
+            stretched into a common shape.
     """
 
     kind: Literal["photos"]
     path: Path
     split: str = "train"
+    pixel_aspect: tuple[float, float] = (1.0, 1.0)
     weight: NonNegative = 1.0
     collage: list[Literal[1, 2, 4, 6]] = [1, 2, 4]
 
@@ -257,9 +260,17 @@ def load_config(path: str | os.PathLike[str], overrides: tuple[str, ...] = ()) -
     try:
         return TrainConfig.model_validate(entries)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the whole"
-        raise UserError(f"configuration {file}, {where}: {first['msg']}") from error
+        raise UserError(f"configuration {file}: {_in_words(error)}") from error
+
+
+def _in_words(error: ValidationError) -> str:
+    """Say where a configuration is wrong, and how, in one line."""
+    faults = []
+    for fault in error.errors():
+        where = ".".join(str(part) for part in fault["loc"]) or "as a whole"
+        unknown = fault["type"] == "extra_forbidden"
+        faults.append(f"{where}: {'there is no such key' if unknown else fault['msg']}")
+    return "; ".join(faults)
 
 
 def _apply(entries: dict[str, Any], override: str) -> None:

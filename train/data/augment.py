@@ -71,10 +71,10 @@ def _warp(sample: Sample, cell_wh: tuple[int, int], config: AugmentConfig, rng: 
     height, width = sample.image.shape[:2]
     cell_width, cell_height = cell_wh
     # At scale 1 the picture covers the cell: pixels spent on grey teach nothing.
-    cover = max(cell_width / width, cell_height / height)
+    cover = max(cell_width / (width * sample.pixel_aspect), cell_height / height)
     scale = cover * float(np.exp(rng.uniform(*np.log(config.scale))))
     stretch = float(np.exp(rng.uniform(-1, 1) * np.log(config.aspect)))
-    scale_x, scale_y = scale * np.sqrt(stretch), scale / np.sqrt(stretch)
+    scale_x, scale_y = scale * np.sqrt(stretch) * sample.pixel_aspect, scale / np.sqrt(stretch)
     # `translate` is the share of the slack, or of the overhang, that the shift may use up.
     slack_x, slack_y = cell_width - width * scale_x, cell_height - height * scale_y
     left = slack_x * (0.5 + rng.uniform(-0.5, 0.5) * config.translate)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from train.config import TrainConfig
+from train.config import PhotoDataConfig, TrainConfig
 from train.data.augment import compose
 from train.data.sample import Sample
 from train.data.sources import open_pictures
@@ -94,6 +94,9 @@ class TrainingSet(Dataset[dict[str, np.ndarray]]):
             self._globally_numbered(source[int(pick)], which)
             for pick in rng.integers(len(source), size=count)
         ]
+        if isinstance(entry, PhotoDataConfig):
+            for sample in samples:
+                sample.pixel_aspect = float(rng.uniform(*entry.pixel_aspect))
         sample = compose(samples, self._config.input_wh, self._config.augment, rng)
         targets = make_targets(
             sample,

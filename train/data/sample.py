@@ -18,9 +18,11 @@ class Sample:
             reach over the border).
         classes: ``[M]`` int64 class indices.
         ids: ``[M]`` int64 identities counted over all sources together, -1 where unknown.
+        pixel_aspect: Width of a pixel against its height; not 1 for a picture that was stretched.
     """
 
     image: npt.NDArray[np.uint8]
     boxes_xyxy: npt.NDArray[np.float32]
     classes: npt.NDArray[np.int64]
     ids: npt.NDArray[np.int64]
+    pixel_aspect: float = 1.0
