@@ -35,7 +35,7 @@ VALIDATION_FILE = "validation.csv"
 
 @dataclass
 class Clock:
-    """Where a run stands: finished epochs, steps, and seconds of training."""
+    """Where a run stands: finished epochs, steps, and seconds from the first step."""
 
     epoch: int = 0
     step: int = 0
@@ -101,14 +101,14 @@ class Trainer:
         if not steps_per_epoch:
             raise UserError("schedule.images_per_epoch is less than one batch: raise it")
         self._say_what_is_trained(total)
+        started = time.perf_counter() - self.clock.seconds
         with progress("losses") as bar:
             task = bar.add_task("training", total=total, completed=self.clock.step, losses="")
             while self.clock.epoch < schedule.epochs and self._progress(total) < 1:
                 for batch in batches(self.data, self.clock.epoch, self.config):
-                    started = time.perf_counter()
                     loss, parts = self._step(batch.to(self.device), self._progress(total))
-                    self.clock.seconds += time.perf_counter() - started
                     self.clock.step += 1
+                    self.clock.seconds = time.perf_counter() - started
                     if self.clock.step % self.config.log_every == 0:
                         self._log(loss, parts)
                     shown = " ".join(f"{name} {value:.3g}" for name, value in parts.items())
