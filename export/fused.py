@@ -7,10 +7,11 @@ import copy
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from train.models import TrackingModel
 from train.models.decode import boxes_at, gather_cells, top_peaks
+from train.models.folding import fold_batch_norm
+from train.models.mobilenet import PixelNorm
 
 INPUT_NAME = "frames"
 OUTPUT_NAMES = ("boxes", "scores", "classes", "embeddings")
@@ -57,23 +58,18 @@ class FusedTracker(nn.Module):
         return OUTPUT_NAMES if self.model.embedding_dim else OUTPUT_NAMES[:3]
 
 
-def fold_batch_norm(module: nn.Module) -> None:
-    """Fold every batch normalisation that follows a convolution in a ``Sequential`` into it.
-
-    The normalisation's place keeps an identity, so that the layers keep their names.
-    """
-    for child in module.children():
-        fold_batch_norm(child)
-    if isinstance(module, nn.Sequential):
-        for index in range(1, len(module)):
-            before, layer = module[index - 1], module[index]
-            if isinstance(layer, nn.BatchNorm2d) and isinstance(before, nn.Conv2d):
-                module[index - 1] = fuse_conv_bn_eval(before, layer)
-                module[index] = nn.Identity()
-
-
 def fold_pixel_scaling(model: TrackingModel) -> None:
-    """Make a model that takes RGB in 0..1 take BGR in 0..255, exactly, by its first weights."""
+    """Make a model that takes RGB in 0..1 take BGR in 0..255, exactly.
+
+    The scale goes into the normalisation of pixels where the model has one, else into the first
+    convolution, which takes its channels in the other order in both cases.
+    """
     first = next(layer for layer in model.modules() if isinstance(layer, nn.Conv2d))
+    norm = next((layer for layer in model.modules() if isinstance(layer, PixelNorm)), None)
     with torch.no_grad():
-        first.weight.copy_(first.weight.flip(1) / 255)
+        first.weight.copy_(first.weight.flip(1))
+        if norm is None:
+            first.weight.div_(255)
+        else:
+            norm.mean = norm.mean.flip(0) * 255
+            norm.std = norm.std.flip(0) * 255

@@ -8,11 +8,9 @@ import click
 
 from runtime.console import run_command
 
-PRESETS = Path(__file__).parent / "presets"
-
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("config", type=str, required=False)
+@click.argument("config", type=click.Path(path_type=Path), required=False)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the model and the log.")
 @click.option(
     "--set",
@@ -25,7 +23,7 @@ PRESETS = Path(__file__).parent / "presets"
 @click.option("--overwrite", is_flag=True, help="Start anew in a folder that holds a run.")
 @click.option("--list-models", is_flag=True, help="List the models and exit.")
 def cli(
-    config: str | None,
+    config: Path | None,
     out: Path | None,
     overrides: tuple[str, ...],
     resume: bool,
@@ -34,8 +32,8 @@ def cli(
 ) -> None:
     """Train what CONFIG describes: a teacher, or a student distilled from one.
 
-    CONFIG is a YAML file, or the name of a preset that comes with kd-mot. With a `teacher:` section
-    the model is distilled from that teacher, without one it is trained on labels alone.
+    CONFIG is a YAML file. With a `teacher:` section the model is distilled from that teacher,
+    without one it is trained on labels alone.
     """
     if list_models:
         _list_models()
@@ -47,7 +45,7 @@ def cli(
     from train.config import load_config
     from train.trainer import LOG_FILE, STATE_FILE, VALIDATION_FILE, Trainer
 
-    settings = load_config(find_config(config), overrides)
+    settings = load_config(config, overrides)
     directory = output_directory(out)
     if (directory / STATE_FILE).exists() and not resume:
         if not overwrite:
@@ -61,22 +59,6 @@ def cli(
             (directory / log).unlink(missing_ok=True)
     model = Trainer(settings, directory, resume).run()
     click.echo(f"model: {model}")
-
-
-def find_config(name: str) -> Path:
-    """Return the file for a path or for a preset's name."""
-    from runtime.errors import UserError
-
-    preset = PRESETS / f"{name}.yaml"
-    if Path(name).exists() or not preset.exists():
-        path = Path(name)
-        if not path.exists():
-            known = ", ".join(sorted(file.stem for file in PRESETS.glob("*.yaml")))
-            raise UserError(
-                f"configuration {name} does not exist: give a YAML file or one of {known}"
-            )
-        return path
-    return preset
 
 
 def _list_models() -> None:

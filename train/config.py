@@ -31,12 +31,14 @@ class ModelConfig(Settings):
         num_classes: Number of classes.
         embedding_dim: Width of the embedding; None takes the model's own, 0 leaves it out.
         options: The model's own options, e.g. ``stride``.
+        body_weights: ImageNet weights for the body to start from, for a model that has such a body.
     """
 
     name: str = "nano"
     num_classes: Positive = 1
     embedding_dim: Annotated[int, Field(ge=0)] | None = None
     options: dict[str, Any] = {}
+    body_weights: Path | None = None
 
 
 class MotDataConfig(Settings):
@@ -173,11 +175,11 @@ class DistillConfig(Settings):
     """
 
     alpha: Share = 0.5
-    heatmap: NonNegative = 1.0
-    box: NonNegative = 0.1
+    heatmap: NonNegative = 4.0
+    box: NonNegative = 0.5
     embedding: NonNegative = 1.0
     relation: NonNegative = 1.0
-    feature: NonNegative = 1.0
+    feature: NonNegative = 5.0
     peak_threshold: Share = 0.2
 
 

@@ -23,6 +23,7 @@ from train.losses.distillation import DistillationLoss
 from train.losses.fairmot import FairMOTLoss
 from train.models import TrackingModel, build_model, load_model, save_model
 from train.models.checkpoint import checkpoint_path
+from train.models.mobilenet import load_imagenet
 from train.schedule import learning_rate, run_progress
 from train.teachers.fairmot import FairMOTTeacher
 from train.validation import DetectionScores, tracker_settings, validate_detection
@@ -169,6 +170,8 @@ class Trainer:
             embedding_dim=config.embedding_dim,
             **config.options,
         )
+        if config.body_weights is not None:
+            load_imagenet(model, config.body_weights)
         if self.config.init is not None:
             start = load_model(checkpoint_path(self.config.init))
             try:

@@ -111,6 +111,13 @@ def test_other_opsets_and_strides(opset: int, stride: int, tmp_path: Path) -> No
     assert onnx.load(exported).opset_import[0].version == opset
 
 
+def test_a_model_with_its_own_pixel_normalisation(tmp_path: Path) -> None:
+    model = trained_like(build_model("mobilenet_v2", embedding_dim=8))
+    save_model(tmp_path / "m.safetensors", model, classes=("person",), input_wh=(96, 64))
+    _, result = export_model(config_for(tmp_path / "m.safetensors", tmp_path))
+    assert result
+
+
 def test_peaks_equal_a_plain_search() -> None:
     logits = torch.randn(2, 3, 7, 9)
     scores, classes, cells = top_peaks(logits, 10)

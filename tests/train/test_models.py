@@ -8,15 +8,23 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from torchvision.models import mobilenet_v2
 
 from runtime.errors import UserError
-from train.models import REGISTRY, build_model, load_model, save_model
+from train.models import REGISTRY, TrackingModel, build_model, load_model, save_model
+from train.models.mobilenet import load_imagenet
+
+STRIDES = [("nano", 4), ("nano", 8), ("small", 4), ("small", 8), ("mobile", 8), ("mobilenet_v2", 8)]
 
 
-@pytest.mark.parametrize("name", REGISTRY)
-@pytest.mark.parametrize("stride", [4, 8])
+def build_with_stride(name: str, stride: int, **options: int) -> TrackingModel:
+    own = {} if name.startswith("mobile") else {"stride": stride}
+    return build_model(name, **options, **own).eval()
+
+
+@pytest.mark.parametrize(("name", "stride"), STRIDES)
 def test_maps_have_the_shapes_the_registry_promises(name: str, stride: int) -> None:
-    model = build_model(name, num_classes=3, embedding_dim=16, stride=stride).eval()
+    model = build_with_stride(name, stride, num_classes=3, embedding_dim=16)
     with torch.inference_mode():
         maps = model(torch.rand(2, 3, 64, 96))
     shapes = {key: tuple(value.shape) for key, value in maps.items()}
@@ -47,11 +55,16 @@ def test_an_untrained_heatmap_is_nearly_empty() -> None:
     assert 0.02 < scores.mean() < 0.3
 
 
-@pytest.mark.parametrize("name", REGISTRY)
-def test_a_saved_model_comes_back_bit_equal(name: str, tmp_path: Path) -> None:
-    model = build_model(name, num_classes=2, embedding_dim=12, stride=4).eval()
+def test_every_model_is_tested() -> None:
+    assert {name for name, _ in STRIDES} == set(REGISTRY)
+
+
+@pytest.mark.parametrize(("name", "stride"), STRIDES)
+def test_a_saved_model_comes_back_bit_equal(name: str, stride: int, tmp_path: Path) -> None:
+    model = build_with_stride(name, stride, num_classes=2, embedding_dim=12)
     file = tmp_path / "model.safetensors"
-    save_model(file, model, classes=("a", "b"), input_wh=(96, 64), options={"stride": 4})
+    options = {} if name.startswith("mobile") else {"stride": stride}
+    save_model(file, model, classes=("a", "b"), input_wh=(96, 64), options=options)
     loaded = load_model(file)
     assert (loaded.name, loaded.classes, loaded.input_wh) == (name, ("a", "b"), (96, 64))
     images = torch.rand(1, 3, 64, 96)
@@ -86,3 +99,49 @@ def test_what_does_not_exist_is_named() -> None:
         build_model("huge")
     with pytest.raises(UserError, match="stride 4 or 8"):
         build_model("nano", stride=3)
+
+
+def imagenet_file(path: Path, old_names: bool) -> dict[str, torch.Tensor]:
+    """Write MobileNetV2 weights, with the layer names of one publisher or another's."""
+    torch.manual_seed(3)
+    state = mobilenet_v2().state_dict()
+    if old_names:
+        state = {f"features.layer{index}": value for index, value in enumerate(state.values())}
+    torch.save(state, path)
+    return state
+
+
+@pytest.mark.parametrize("old_names", [False, True])
+def test_a_body_starts_from_imagenet(old_names: bool, tmp_path: Path) -> None:
+    state = imagenet_file(tmp_path / "w.pt", old_names)
+    model = build_model("mobilenet_v2").eval()
+    load_imagenet(model, tmp_path / "w.pt")
+    own = list(model.body.stages.state_dict().values())
+    assert all(torch.equal(mine, theirs) for mine, theirs in zip(own, state.values(), strict=False))
+
+
+def test_frozen_stages_do_not_move_and_the_others_do() -> None:
+    model = build_model("mobilenet_v2", frozen=1).train()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
+    sum(value.square().mean() for value in model(torch.rand(2, 3, 64, 64)).values()).backward()
+    optimizer.step()
+    changed = {
+        key for key, value in model.state_dict().items() if not torch.equal(value, before[key])
+    }
+    assert not any(key.startswith("body.stages.0.") for key in changed)
+    assert any(key.startswith("body.stages.1.") for key in changed)
+    assert any(key.startswith("body.laterals.") for key in changed)
+
+
+def test_other_weights_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "w.pt"
+    torch.save({"features.0": torch.zeros(3)}, file)
+    with pytest.raises(UserError, match="not those of MobileNetV2"):
+        load_imagenet(build_model("mobilenet_v2"), file)
+    file.write_bytes(pickle.dumps(print))
+    with pytest.raises(UserError, match="not a file of tensors"):
+        load_imagenet(build_model("mobilenet_v2"), file)
+    imagenet_file(file, old_names=False)
+    with pytest.raises(UserError, match="nano has no body"):
+        load_imagenet(build_model("nano"), file)

@@ -93,10 +93,10 @@ def test_a_student_is_distilled(
     config = with_changes(
         tiny_config, teacher={"checkpoint": str(teacher)}, distill={"alpha": alpha}, seed=1
     )
-    before = load_file(teacher)
     trainer = Trainer(config, tmp_path)
-    trainer.run()
     assert trainer.teacher is not None
+    before = {key: value.clone() for key, value in trainer.teacher.model.state_dict().items()}
+    trainer.run()
     frozen = trainer.teacher.model.state_dict()
     assert all(torch.equal(frozen[key], before[key]) for key in before)
     header = (tmp_path / LOG_FILE).read_text().splitlines()[0].split(",")

@@ -10,6 +10,9 @@ from train.config import DistillConfig
 from train.models.decode import gather_cells
 from train.teachers.fairmot import TeacherOutput
 
+# Cells that the teacher scores above this belong to an object.
+FOREGROUND = 0.3
+
 
 def soft_focal_loss(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
     """Quality focal loss towards the teacher's heatmap (arXiv 2006.04388, eq. 3).
@@ -28,8 +31,8 @@ def soft_focal_loss(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
     logits = student_logits.float()
     weight = (logits.sigmoid() - target).square()
     loss = weight * F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    # Cells the teacher scores above one half are few: their mass counts its objects.
-    return loss.sum() / (target * (target > 0.3)).sum().clamp(min=1)
+    foreground = target * (target > FOREGROUND)
+    return loss.sum() / foreground.sum().clamp(min=1)
 
 
 def weighted_l1_loss(student: Tensor, teacher: Tensor, weights: Tensor) -> Tensor:

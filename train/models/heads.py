@@ -8,6 +8,9 @@ from torch import Tensor, nn
 
 # Channels of the size head: distances from the centre to left, top, right and bottom.
 LTRB = 4
+# In cells: what an untrained size head says, and the logarithm of the most it can say.
+TYPICAL_SIZE = 2.0
+LARGEST_LOG_SIZE = 7.0
 
 
 class Head(nn.Sequential):
@@ -24,7 +27,7 @@ class Head(nn.Sequential):
         )
         output = self[-1]
         assert isinstance(output, nn.Conv2d) and output.bias is not None
-        nn.init.normal_(output.weight, std=0.01 if bias else 0.02)
+        nn.init.normal_(output.weight, std=0.01)
         nn.init.constant_(output.bias, bias)
 
 
@@ -38,6 +41,9 @@ class FairMOTHeads(nn.ModuleDict):
         embedding_dim: Width of the identity embedding; 0 leaves the head out.
         prior: Score an untrained heatmap shows everywhere; a small one keeps the focal loss from
             exploding in the first steps (Focal Loss, arXiv 1708.02002).
+        exponential_sizes: Whether the size head gives logarithms, as in FCOS (arXiv 1904.01355).
+            A network that starts from nothing learns sizes of all scales sooner that way; FairMOT's
+            own networks give cells.
     """
 
     def __init__(
@@ -47,19 +53,26 @@ class FairMOTHeads(nn.ModuleDict):
         num_classes: int,
         embedding_dim: int,
         prior: float = 0.1,
+        exponential_sizes: bool = False,
     ) -> None:
+        size_bias = math.log(TYPICAL_SIZE) if exponential_sizes else 0.0
         heads: dict[str, nn.Module] = {
             "hm": Head(in_channels, hidden, num_classes, bias=-math.log((1 - prior) / prior)),
-            "wh": Head(in_channels, hidden, LTRB),
+            "wh": Head(in_channels, hidden, LTRB, bias=size_bias),
             "reg": Head(in_channels, hidden, 2),
         }
         if embedding_dim:
             heads["id"] = Head(in_channels, hidden, embedding_dim)
         super().__init__(heads)
+        self.exponential_sizes = exponential_sizes
 
     def forward(self, features: Tensor) -> dict[str, Tensor]:
         """Map features ``[N, C, h, w]`` to one raw map per head."""
-        return {name: head(features) for name, head in self.items()}
+        maps = {name: head(features) for name, head in self.items()}
+        if self.exponential_sizes:
+            # The limit, far beyond any box, keeps a wild first step from overflowing.
+            maps["wh"] = maps["wh"].float().clamp(max=LARGEST_LOG_SIZE).exp()
+        return maps
 
 
 class TrackingModel(nn.Module):
@@ -80,6 +93,7 @@ class TrackingModel(nn.Module):
         num_classes: Number of classes.
         embedding_dim: Width of the embedding, 0 for none.
         head_channels: Channels inside each head.
+        exponential_sizes: See ``FairMOTHeads``.
     """
 
     def __init__(
@@ -92,6 +106,7 @@ class TrackingModel(nn.Module):
         num_classes: int,
         embedding_dim: int,
         head_channels: int,
+        exponential_sizes: bool = False,
     ) -> None:
         super().__init__()
         self.name = name
@@ -104,7 +119,13 @@ class TrackingModel(nn.Module):
         self.input_wh: tuple[int, int] | None = None
         self.tracker: dict[str, float] = {}
         self.body = body
-        self.heads = FairMOTHeads(feature_channels, head_channels, num_classes, embedding_dim)
+        self.heads = FairMOTHeads(
+            feature_channels,
+            head_channels,
+            num_classes,
+            embedding_dim,
+            exponential_sizes=exponential_sizes,
+        )
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Map images to raw maps, see the class."""

