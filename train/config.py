@@ -254,7 +254,7 @@ def load_config(path: str | os.PathLike[str], overrides: tuple[str, ...] = ()) -
     try:
         entries = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"configuration {file} is not YAML: {error}") from error
+        raise UserError(f"configuration {file} is not YAML: {one_line(error)}") from error
     if not isinstance(entries, dict):
         raise UserError(f"configuration {file} must hold keys such as model: and data:")
     for override in overrides:
@@ -263,6 +263,11 @@ def load_config(path: str | os.PathLike[str], overrides: tuple[str, ...] = ()) -
         return TrainConfig.model_validate(entries)
     except ValidationError as error:
         raise UserError(f"configuration {file}: {_in_words(error)}") from error
+
+
+def one_line(error: Exception) -> str:
+    """Return an exception's message without its line breaks."""
+    return " ".join(str(error).split())
 
 
 def _in_words(error: ValidationError) -> str:
@@ -283,7 +288,7 @@ def _apply(entries: dict[str, Any], override: str) -> None:
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise UserError(f"--set {override}: the value is not YAML ({error})") from error
+        raise UserError(f"--set {override}: the value is not YAML ({one_line(error)})") from error
     *parents, last = key.split(".")
     place: Any = entries
     try:

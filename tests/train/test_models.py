@@ -139,7 +139,7 @@ def test_other_weights_are_refused(tmp_path: Path) -> None:
     torch.save({"features.0": torch.zeros(3)}, file)
     with pytest.raises(UserError, match="not those of MobileNetV2"):
         load_imagenet(build_model("mobilenet_v2"), file)
-    file.write_bytes(pickle.dumps(print))
+    file.write_bytes(pickle.dumps(print, protocol=2))
     with pytest.raises(UserError, match="not a file of tensors"):
         load_imagenet(build_model("mobilenet_v2"), file)
     imagenet_file(file, old_names=False)

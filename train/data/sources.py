@@ -24,6 +24,7 @@ from train.data.sample import Sample
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 JPEG_QUALITY = 92
 MOT_PEDESTRIAN = 1
+LONG_SEQUENCE = 300  # frames; reading them takes about a second
 
 
 class PictureSource(ABC):
@@ -81,6 +82,8 @@ class MotSource(PictureSource):
         self._labels: list[tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]] = []
         first, last = frames or (1, 1 << 60)
         with open_source(directory) as source, progress(transient=True) as bar:
+            # Many short sequences would only make the screen flicker.
+            bar.disable = (source.length or 0) < LONG_SEQUENCE
             task = bar.add_task(f"reading {self.name}", total=source.length)
             for number, frame in enumerate(source, 1):
                 bar.advance(task)

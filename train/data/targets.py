@@ -93,7 +93,7 @@ def gaussian_radius(width: float, height: float, min_overlap: float = MIN_OVERLA
 
     Examples:
         >>> round(gaussian_radius(10, 20), 3)
-        3.651
+        3.678
     """
     total, area = width + height, width * height
     equations = (

@@ -1,0 +1,104 @@
+"""Sources: labels that stay with their pictures, identities that stay apart."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from runtime.errors import UserError
+from train.config import MotDataConfig, PhotoDataConfig, TrainConfig
+from train.data.loader import TrainingSet, collate
+from train.data.sources import MotSource, PhotoSource, open_pictures
+
+
+def test_a_folder_without_data_is_refused(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "missing"):
+        with pytest.raises(UserError, match="give a MOTChallenge sequence"):
+            open_pictures(MotDataConfig(kind="mot", path=path))
+        with pytest.raises(UserError, match="folder of images"):
+            open_pictures(PhotoDataConfig(kind="photos", path=path))
+
+
+def test_a_sequence_gives_its_boxes_and_identities(tiny_sequence: Path) -> None:
+    source = MotSource(tiny_sequence)
+    assert (len(source), source.num_ids) == (12, 3)
+    sample = source[3]
+    assert sample.image.shape == (96, 128, 3)
+    assert sample.ids.tolist() == [0, 1, 2]
+    np.testing.assert_allclose(sample.boxes_xyxy[0], [8 + 6, 20, 8 + 6 + 16, 60])
+
+
+def test_frames_can_be_chosen(tiny_sequence: Path) -> None:
+    source = MotSource(tiny_sequence, frames=(3, 9), every=3)
+    assert len(source) == 3
+    assert source[1].boxes_xyxy[0, 0] == 8 + 2 * 5
+    with pytest.raises(UserError, match="no frame"):
+        MotSource(tiny_sequence, frames=(50, 60))
+
+
+def test_rows_that_do_not_count_are_left_out(tiny_sequence: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_sequence, copy)
+    rows = [
+        "1,1,0,0,10,10,1,1,1",  # counts
+        "1,2,0,0,10,10,0,1,1",  # marked as not to be considered
+        "1,3,0,0,10,10,1,7,1",  # a person sitting still
+        "1,4,0,0,10,10,1,1,0.01",  # hidden
+    ]
+    (copy / "gt" / "gt.txt").write_text("\n".join(rows))
+    source = MotSource(copy)
+    assert source.num_ids == 1
+    assert len(source[0].boxes_xyxy) == 1
+    assert len(source[1].boxes_xyxy) == 0
+
+
+def test_identities_of_joined_sequences_do_not_collide(tiny_sequence: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        shutil.copytree(tiny_sequence, tmp_path / name)
+    source = open_pictures(MotDataConfig(kind="mot", path=tmp_path))
+    assert (len(source), source.num_ids) == (24, 6)
+    assert source[11].ids.tolist() == [0, 1, 2]
+    assert source[12].ids.tolist() == [3, 4, 5]
+    np.testing.assert_array_equal(source[12].image, source[0].image)
+
+
+def test_photographs_read_yolo_labels(tmp_path: Path) -> None:
+    for folder in ("images/train", "labels/train"):
+        (tmp_path / folder).mkdir(parents=True)
+    for name in ("a", "b"):
+        cv2.imwrite(str(tmp_path / "images/train" / f"{name}.png"), np.zeros((40, 80, 3), np.uint8))
+    (tmp_path / "labels/train/a.txt").write_text("0 0.5 0.5 0.25 0.5\n\n")
+    source = PhotoSource(tmp_path)
+    np.testing.assert_allclose(source[0].boxes_xyxy, [[30, 10, 50, 30]])
+    assert source[0].ids.tolist() == [-1]
+    assert source[1].boxes_xyxy.shape == (0, 4)
+    (tmp_path / "labels/train/b.txt").write_text("0 0.5 0.5 wide 0.5\n")
+    with pytest.raises(UserError, match=r"b\.txt, line 1"):
+        PhotoSource(tmp_path)
+
+
+def test_a_place_in_an_epoch_always_shows_the_same(tiny_config: dict[str, Any]) -> None:
+    config = TrainConfig.model_validate(tiny_config)
+    sets = [TrainingSet(config, 8) for _ in range(2)]
+    for dataset in sets:
+        dataset.set_epoch(1)
+    first, second = sets[0][5], sets[1][5]
+    for key in first:
+        np.testing.assert_array_equal(first[key], second[key])
+    sets[1].set_epoch(2)
+    assert not np.array_equal(sets[1][5]["images"], first["images"])
+
+
+def test_batches_are_rgb_in_zero_to_one(tiny_run: TrainConfig) -> None:
+    dataset = TrainingSet(tiny_run, 8)
+    batch = collate([dataset[0], dataset[1]])
+    images = batch.model_input()
+    assert images.shape == (2, 3, 64, 96)
+    assert images.min() >= 0 and images.max() <= 1
+    assert batch.heatmap.shape == (2, 1, 8, 12)
+    assert batch.mask.dtype.is_floating_point is False
