@@ -177,9 +177,9 @@ class DistillConfig(Settings):
     alpha: Share = 0.5
     heatmap: NonNegative = 4.0
     box: NonNegative = 0.5
-    embedding: NonNegative = 1.0
+    embedding: NonNegative = 3.0
     relation: NonNegative = 1.0
-    feature: NonNegative = 5.0
+    feature: NonNegative = 1.0
     peak_threshold: Share = 0.2
 
 

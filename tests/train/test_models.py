@@ -134,6 +134,26 @@ def test_frozen_stages_do_not_move_and_the_others_do() -> None:
     assert any(key.startswith("body.laterals.") for key in changed)
 
 
+def test_the_folded_copies_of_frozen_stages_follow_the_weights(tmp_path: Path) -> None:
+    model = build_model("mobilenet_v2", frozen=3).train()
+    images = torch.rand(2, 3, 64, 64)
+    for seed in range(2):
+        torch.manual_seed(seed)
+        fresh = build_model("mobilenet_v2", frozen=3)
+        model.load_state_dict(fresh.state_dict())
+        keys = set(model.state_dict())
+        lateral = model.body.laterals[0]
+        seen = []
+        hook = lateral.register_forward_hook(
+            lambda _, inputs, __, seen=seen: seen.append(inputs[0])
+        )
+        model.train()(images)
+        model.eval()(images)
+        hook.remove()
+        torch.testing.assert_close(seen[0], seen[1], rtol=1e-4, atol=1e-4)
+        assert set(model.state_dict()) == keys
+
+
 def test_other_weights_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "w.pt"
     torch.save({"features.0": torch.zeros(3)}, file)

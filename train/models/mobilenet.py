@@ -6,6 +6,7 @@ all in the first layers, where the maps are large; ``frozen`` keeps those as the
 
 from __future__ import annotations
 
+import copy
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from torchvision.models import mobilenet_v2
 
 from runtime.errors import UserError
 from runtime.files import existing_file
+from train.models.folding import fold_batch_norm
 from train.models.heads import TrackingModel, initialise
 from train.models.residual import ConvNormAct, ResidualBlock
 
@@ -89,6 +91,10 @@ class MobileNetBody(nn.Module):
         self.smooth = ConvNormAct(spec.neck, spec.neck)
         for part in (self.laterals, self.merge, self.smooth):
             initialise(part)
+        # Copies of the frozen stages with their norms folded away, for training: a plain list, so
+        # that they are no part of the model's state. Made when needed, dropped when weights change.
+        self._folded: list[nn.Module] = []
+        self.stages.register_load_state_dict_post_hook(lambda *_: self._folded.clear())
 
     def train(self, mode: bool = True) -> MobileNetBody:
         """Switch the mode of all but the frozen stages."""
@@ -97,13 +103,28 @@ class MobileNetBody(nn.Module):
             stage.train(False)
         return self
 
+    def _apply(self, fn: Any, recurse: bool = True) -> MobileNetBody:
+        """Follow a change of device or type."""
+        self._folded.clear()
+        return super()._apply(fn, recurse)
+
+    def _stage(self, index: int) -> nn.Module:
+        """Return a stage, in training the faster copy of a frozen one."""
+        if not (self.training and index < self.frozen):
+            return self.stages[index]
+        if not self._folded:
+            self._folded = [copy.deepcopy(stage) for stage in list(self.stages)[: self.frozen]]
+            for stage in self._folded:
+                fold_batch_norm(stage)
+        return self._folded[index]
+
     def forward(self, images: Tensor) -> Tensor:
         """Map images ``[N, 3, H, W]`` to features ``[N, neck, H / 8, W / 8]``."""
         features = self.normalise(images)
         merged: Tensor | None = None
         levels = []
-        for stage in self.stages:
-            features = stage(features)
+        for index in range(len(self.stages)):
+            features = self._stage(index)(features)
             levels.append(features)
         for level, lateral, block in zip(
             reversed(levels), reversed(self.laterals), reversed(self.merge), strict=True
