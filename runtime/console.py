@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,9 +11,23 @@ import click
 from runtime.errors import UserError
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
     from rich.progress import Progress
     from rich.table import Table
+
+
+# The base install is the tracker alone; what more a command needs comes with an extra.
+EXTRA_OF = {
+    "torch": "train",
+    "torchvision": "train",
+    "pydantic": "train",
+    "yaml": "train",
+    "safetensors": "train",
+    "onnx": "export",
+    "onnxscript": "export",
+    "jinja2": "bench",
+    "matplotlib": "bench",
+}
 
 
 def run_command(command: click.Command, prog_name: str) -> Callable[[], None]:
@@ -25,7 +39,7 @@ def run_command(command: click.Command, prog_name: str) -> Callable[[], None]:
 
     Returns:
         A function that runs the command on ``sys.argv`` and exits: 0 on success, 1 for a
-        ``UserError``, 2 for wrong usage, 130 after Ctrl-C.
+        ``UserError`` or a missing extra, 2 for wrong usage, 130 after Ctrl-C.
     """
 
     def main() -> None:
@@ -40,6 +54,16 @@ def run_command(command: click.Command, prog_name: str) -> Callable[[], None]:
         except (click.Abort, KeyboardInterrupt):
             click.echo("interrupted", err=True)
             sys.exit(130)
+        except ModuleNotFoundError as error:
+            extra = EXTRA_OF.get((error.name or "").split(".")[0])
+            if extra is None:
+                raise
+            click.echo(
+                f"error: {prog_name} needs {error.name}, which is not installed: "
+                f'pip install "kd-mot[{extra}]"',
+                err=True,
+            )
+            sys.exit(1)
         except BrokenPipeError:
             # The reader of our output went away (`kd-bench ... | head`); that is its right.
             sys.stderr.close()
@@ -104,8 +128,11 @@ def format_cell(value: Any) -> str:
 def progress(*extra_fields: str, transient: bool = False) -> Progress:
     """Return a progress bar with count, elapsed time and time left.
 
+    A task's field ``status`` is shown on a line of its own below the bar, for what is too long to
+    stand behind it.
+
     Args:
-        *extra_fields: Names of task fields to show behind the bar, e.g. ``"loss"``. Give each an
+        *extra_fields: Names of task fields to show behind the bar, e.g. ``"fps"``. Give each an
             initial value in ``add_task``.
         transient: Whether the bar disappears when it is done.
     """
@@ -117,8 +144,16 @@ def progress(*extra_fields: str, transient: bool = False) -> Progress:
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
+    from rich.text import Text
 
-    return Progress(
+    class StatusProgress(Progress):
+        def get_renderables(self) -> Iterator[RenderableType]:
+            yield from super().get_renderables()
+            for task in self.tasks:
+                if task.fields.get("status"):
+                    yield Text(task.fields["status"], style="dim")
+
+    return StatusProgress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),

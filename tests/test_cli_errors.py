@@ -115,6 +115,34 @@ def test_a_cut_video_keeps_what_was_tracked(here: Path) -> None:
     assert (here / "o" / "tracks.txt").exists()
 
 
+@pytest.mark.parametrize(
+    ("command", "arguments", "missing", "extra"),
+    [
+        ("kd-train", ("--list-models",), "torch", "kd-mot[train]"),
+        ("kd-export", ("text.safetensors", "-o", "o"), "torch", "kd-mot[train]"),
+        (
+            "kd-run",
+            ("good.avi", "--model", "good.onnx", "--out", "o"),
+            "onnxruntime",
+            "kd-mot[cpu]",
+        ),
+    ],
+)
+def test_a_missing_extra_is_named(
+    command: str, arguments: tuple[str, ...], missing: str, extra: str, here: Path
+) -> None:
+    code = f"import sys; sys.modules[{missing!r}] = None\n"
+    result = subprocess.run(
+        [sys.executable, "-c", f"{code}from {MODULES[command]} import main; main()", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=here,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    assert_one_line(result, extra)
+
+
 @pytest.mark.parametrize("command", MODULES)
 def test_help_loads_nothing_heavy(command: str, tmp_path: Path) -> None:
     heavy = "{'torch', 'onnx', 'onnxruntime', 'cv2', 'numpy', 'matplotlib', 'pydantic'}"

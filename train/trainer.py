@@ -103,8 +103,8 @@ class Trainer:
             raise UserError("schedule.images_per_epoch is less than one batch: raise it")
         self._say_what_is_trained(total)
         started = time.perf_counter() - self.clock.seconds
-        with progress("losses") as bar:
-            task = bar.add_task("training", total=total, completed=self.clock.step, losses="")
+        with progress() as bar:
+            task = bar.add_task("training", total=total, completed=self.clock.step)
             while self.clock.epoch < schedule.epochs and self._progress(total) < 1:
                 for batch in batches(self.data, self.clock.epoch, self.config):
                     loss, parts = self._step(batch.to(self.device), self._progress(total))
@@ -116,7 +116,7 @@ class Trainer:
                     bar.update(
                         task,
                         completed=round(self._progress(total) * total),
-                        losses=f"loss {loss:.3g} {shown}",
+                        status=f"loss {loss:.3g}  {shown}",
                     )
                     if self._progress(total) >= 1:
                         break

@@ -12,7 +12,7 @@ import pytest
 
 from runtime.errors import UserError
 from train.config import MotDataConfig, PhotoDataConfig, TrainConfig
-from train.data.loader import TrainingSet, collate
+from train.data.loader import TrainingSet, batches, collate
 from train.data.sources import MotSource, PhotoSource, open_pictures
 
 
@@ -102,3 +102,16 @@ def test_batches_are_rgb_in_zero_to_one(tiny_run: TrainConfig) -> None:
     assert images.min() >= 0 and images.max() <= 1
     assert batch.heatmap.shape == (2, 1, 8, 12)
     assert batch.mask.dtype.is_floating_point is False
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_damaged_picture_is_named_from_any_process(
+    workers: int, tiny_config: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "images/train").mkdir(parents=True)
+    (tmp_path / "images/train/broken.jpg").write_text("not a picture")
+    entry = {"kind": "photos", "path": str(tmp_path)}
+    config = TrainConfig.model_validate({**tiny_config, "data": [entry], "workers": workers})
+    with pytest.raises(UserError, match=r"broken\.jpg is not a readable image") as caught:
+        next(batches(TrainingSet(config, 8), 0, config))
+    assert "\n" not in str(caught.value)

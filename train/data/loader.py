@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from runtime.errors import UserError
 from train.config import PhotoDataConfig, TrainConfig
 from train.data.augment import compose
 from train.data.sample import Sample
@@ -113,7 +114,11 @@ class TrainingSet(Dataset[dict[str, np.ndarray]]):
 
 
 def batches(dataset: TrainingSet, epoch: int, config: TrainConfig) -> Iterator[Batch]:
-    """Yield the batches of one epoch; a last incomplete one is left out."""
+    """Yield the batches of one epoch; a last incomplete one is left out.
+
+    Raises:
+        UserError: A picture cannot be read.
+    """
     dataset.set_epoch(epoch)
     loader = DataLoader(
         dataset,
@@ -126,7 +131,11 @@ def batches(dataset: TrainingSet, epoch: int, config: TrainConfig) -> Iterator[B
         worker_init_fn=_single_threaded,
         prefetch_factor=4 if config.workers else None,
     )
-    yield from loader
+    try:
+        yield from loader
+    except UserError as error:
+        # From a worker it arrives with that process's traceback before it.
+        raise UserError(str(error).rsplit("UserError: ", 1)[-1]) from error
 
 
 def collate(items: list[dict[str, np.ndarray]]) -> Batch:

@@ -10,13 +10,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from runtime.console import progress
 from runtime.errors import UserError
 from runtime.mot import read_mot
+from runtime.opencv import cv2
 from runtime.sources import open_source
 from train.config import DataConfig, PhotoDataConfig
 from train.data.sample import Sample
@@ -105,7 +105,8 @@ class MotSource(PictureSource):
 
     def __getitem__(self, index: int) -> Sample:
         boxes, ids = self._labels[index]
-        return Sample(_decode(self._pictures[index]), boxes.copy(), np.zeros_like(ids), ids.copy())
+        picture = _decode(self._pictures[index], f"frame {index} of {self.name}")
+        return Sample(picture, boxes.copy(), np.zeros_like(ids), ids.copy())
 
 
 class JoinedSource(PictureSource):
@@ -165,9 +166,7 @@ class PhotoSource(PictureSource):
         return len(self._pictures)
 
     def __getitem__(self, index: int) -> Sample:
-        image = _decode(self._pictures[index])
-        if image is None:
-            raise UserError(f"{self._files[index]} is not a readable image: remove or replace it")
+        image = _decode(self._pictures[index], str(self._files[index]))
         height, width = image.shape[:2]
         boxes = self._boxes[index] * np.array([width, height, width, height], np.float32)
         count = len(boxes)
@@ -215,8 +214,11 @@ def _encode(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     )
 
 
-def _decode(encoded: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), np.uint8)
+def _decode(encoded: npt.NDArray[np.uint8], name: str) -> npt.NDArray[np.uint8]:
+    image = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if len(encoded) else None
+    if image is None:
+        raise UserError(f"{name} is not a readable image: remove or replace it")
+    return np.asarray(image, np.uint8)
 
 
 def open_pictures(entry: DataConfig) -> PictureSource:
