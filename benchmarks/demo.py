@@ -205,7 +205,7 @@ def write_config(contender: Contender, data: Path, out: Path, quick: bool) -> No
     config["log_every"] = 1 if quick else 10
     if contender.role == "distilled":
         config["teacher"] = {"checkpoint": str(out / "teacher")}
-        config["distill"] = {"alpha": 0.7}
+        config["distill"] = {"alpha": 0.5}
     # The round trip makes shared lists separate ones, which YAML would write as references.
     plain = json.loads(json.dumps(config))
     text = yaml.safe_dump(plain, sort_keys=False, default_flow_style=None)

@@ -68,6 +68,10 @@ def run_command(command: click.Command, prog_name: str) -> Callable[[], None]:
             # The reader of our output went away (`kd-bench ... | head`); that is its right.
             sys.stderr.close()
             sys.exit(141)
+        except OSError as error:
+            place = f" {error.filename}" if error.filename else ""
+            click.echo(f"error: {error.strerror or error}:{place}", err=True)
+            sys.exit(1)
         sys.exit(status if isinstance(status, int) else 0)
 
     return main
