@@ -135,7 +135,7 @@ def batches(dataset: TrainingSet, epoch: int, config: TrainConfig) -> Iterator[B
         yield from loader
     except UserError as error:
         # From a worker it arrives with that process's traceback before it.
-        raise UserError(str(error).rsplit("UserError: ", 1)[-1]) from error
+        raise UserError(str(error).rsplit("UserError: ", 1)[-1].strip()) from error
 
 
 def collate(items: list[dict[str, np.ndarray]]) -> Batch:
