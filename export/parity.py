@@ -14,6 +14,7 @@ import torch
 from runtime.engines import Engine
 from runtime.files import atomic_path
 from runtime.preprocess import Letterboxer
+from runtime.tracking.association import iou_distance
 from runtime.tracking.config import TrackerConfig
 from runtime.tracking.tracker import Tracker
 from runtime.types import Detections
@@ -234,12 +235,4 @@ def pairwise_iou(
     first_xyxy: npt.NDArray[np.float32], second_xyxy: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.float32]:
     """Return the IoU of every box ``[N, 4]`` with every box ``[M, 4]`` as ``[N, M]``."""
-    corner = np.maximum(first_xyxy[:, None, :2], second_xyxy[None, :, :2])
-    opposite = np.minimum(first_xyxy[:, None, 2:], second_xyxy[None, :, 2:])
-    shared = np.clip(opposite - corner, 0, None).prod(axis=-1)
-    areas = [
-        np.clip(boxes[:, 2:] - boxes[:, :2], 0, None).prod(axis=-1)
-        for boxes in (first_xyxy, second_xyxy)
-    ]
-    union = areas[0][:, None] + areas[1][None, :] - shared
-    return np.asarray(shared / np.maximum(union, 1e-9), np.float32)
+    return np.asarray(1 - iou_distance(first_xyxy, second_xyxy), np.float32)
