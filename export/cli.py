@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -20,6 +21,14 @@ from runtime.console import parse_size, run_command
 @click.option("--topk", default=128, show_default=True, help="Detections per frame.")
 @click.option(
     "--opset", type=click.IntRange(18, 22), default=20, show_default=True, help="ONNX opset."
+)
+@click.option(
+    "--deform",
+    type=click.Choice(["auto", "operator", "plain"]),
+    default="auto",
+    show_default=True,
+    help="Deformable convolutions as DeformConv (opset 19, ONNX Runtime 1.25) or as plain "
+    "operators; auto takes the first where it can.",
 )
 @click.option(
     "--parity-source",
@@ -42,6 +51,7 @@ def cli(
     size: str | None,
     topk: int,
     opset: int,
+    deform: Literal["auto", "operator", "plain"],
     parity_source: Path | None,
     parity_frames: int,
     allow_mismatch: bool,
@@ -64,6 +74,7 @@ def cli(
         size_wh=parse_size(size) if size else None,
         topk=topk,
         opset=opset,
+        deform=deform,
         parity_source=parity_source,
         parity_frames=parity_frames,
         allow_mismatch=allow_mismatch,

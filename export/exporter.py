@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from export.deform import DeformForm, installed_onnxruntime, resolve_form
 from export.fused import FusedTracker
 from export.onnx_file import OPSET, redescribe, write_onnx
 from export.parity import ParityResult, compare
@@ -22,6 +23,7 @@ from runtime.sources import open_source
 from runtime.version import __version__
 from train.models import TrackingModel, load_model
 from train.models.checkpoint import checkpoint_path
+from train.models.deform import use_form
 
 PARITY_FILE = "parity.json"
 
@@ -31,13 +33,14 @@ class ExportConfig:
     """What to export, and how.
 
     Attributes:
-        checkpoint: A model that ``kd-train`` wrote, or its folder.
+        checkpoint: A model that ``kd-train`` wrote, its folder, or another project's checkpoint.
         out: Folder for ``NAME.onnx`` and ``parity.json``; it must exist.
         arch: The model the checkpoint holds, if it does not say so itself.
         name: Name of the file, without suffix; None takes the architecture's.
         size_wh: Input width and height in pixels; None takes those of the training.
         topk: Peaks to return per frame.
         opset: ONNX operator set.
+        deform: How deformable convolutions are written, see ``export.deform``.
         parity_source: Video or folder to prove parity on; None uses the generated scene.
         parity_frames: Frames to prove it on.
         allow_mismatch: Write the file even if parity fails, marked as such.
@@ -50,6 +53,7 @@ class ExportConfig:
     size_wh: tuple[int, int] | None = None
     topk: int = 128
     opset: int = OPSET
+    deform: DeformForm = "auto"
     parity_source: Path | None = None
     parity_frames: int = 32
     allow_mismatch: bool = False
@@ -67,22 +71,32 @@ def export_model(config: ExportConfig) -> tuple[Path, ParityResult]:
     Raises:
         UserError: The checkpoint, the size or the frames cannot be used, or parity failed.
     """
+    form = resolve_form(config.deform, config.opset, installed_onnxruntime())
     checkpoint = checkpoint_path(config.checkpoint)
-    model = load_model(checkpoint, config.arch)
+    # A head that the checkpoint does not fill would go to the device with random weights.
+    model = load_model(checkpoint, config.arch, strict=True)
     info = model_info(model, checkpoint, config)
     frames, source = parity_frames(config)
     final = config.out / f"{config.name or model.name}.onnx"
     with atomic_path(final) as temporary:
-        write_onnx(FusedTracker(model, info.topk), info, temporary, config.opset)
+        graph = FusedTracker(model, info.topk)
+        use_form(graph, form)
+        write_onnx(graph, info, temporary, config.opset)
         engine = open_engine(temporary, "cpu")
         result = compare(model, engine, frames, source)
         engine.close()
         result.save(config.out / PARITY_FILE)
         if not result and not config.allow_mismatch:
-            reason = "; ".join(result.failures) or "no frame gave a detection to compare"
+            if not result.detections:
+                raise UserError(
+                    f"{final} was not written, no frame of {source} gave a detection to compare: "
+                    "train the model, give other frames with --parity-source, or write it all the "
+                    "same with --allow-mismatch"
+                )
             raise UserError(
-                f"{final} was not written, the graph does not equal the model: {reason}; see "
-                f"{config.out / PARITY_FILE}, or write it all the same with --allow-mismatch"
+                f"{final} was not written, the graph does not equal the model: "
+                f"{'; '.join(result.failures)}; see {config.out / PARITY_FILE}, or write it all "
+                "the same with --allow-mismatch"
             )
         summary = {"passed": result.passed, "source": source, **result.figures}
         redescribe(temporary, dataclasses.replace(info, parity=summary))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from train.models import TrackingModel
 from train.models.decode import boxes_at, gather_cells, top_peaks
 from train.models.folding import fold_batch_norm
-from train.models.mobilenet import PixelNorm
+from train.models.pixels import PixelNorm
 
 INPUT_NAME = "frames"
 OUTPUT_NAMES = ("boxes", "scores", "classes", "embeddings")
@@ -67,7 +67,9 @@ def fold_pixel_scaling(model: TrackingModel) -> None:
     first = next(layer for layer in model.modules() if isinstance(layer, nn.Conv2d))
     norm = next((layer for layer in model.modules() if isinstance(layer, PixelNorm)), None)
     with torch.no_grad():
-        first.weight.copy_(first.weight.flip(1))
+        # Some networks stack neighbouring pixels first: groups of three channels each.
+        grouped = first.weight.unflatten(1, (-1, 3))
+        first.weight.copy_(grouped.flip(2).flatten(1, 2))
         if norm is None:
             first.weight.div_(255)
         else:

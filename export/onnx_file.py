@@ -9,6 +9,7 @@ from pathlib import Path
 import onnx
 import torch
 
+from export.deform import translations
 from export.fused import INPUT_NAME, FusedTracker
 from runtime.model_info import ModelInfo
 
@@ -38,6 +39,7 @@ def write_onnx(graph: FusedTracker, info: ModelInfo, path: Path, opset: int = OP
             output_names=list(graph.output_names),
             opset_version=opset,
             dynamo=True,
+            custom_translation_table=translations(),
             verbose=False,
         )
     assert program is not None

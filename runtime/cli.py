@@ -149,7 +149,8 @@ def _track(
     started = time.perf_counter()
     try:
         with ExitStack() as stack:
-            mot = stack.enter_context(MotWriter(files[0]))
+            several = len(detector.info.classes) > 1
+            mot = stack.enter_context(MotWriter(files[0], with_class=several))
             video = None
             if overlay:
                 video = stack.enter_context(

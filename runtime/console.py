@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 EXTRA_OF = {
     "torch": "train",
     "torchvision": "train",
+    "timm": "train",
+    "scipy": "train",
     "pydantic": "train",
     "yaml": "train",
     "safetensors": "train",

@@ -105,23 +105,30 @@ class Tracks:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def to_mot_rows(self, frame: int) -> list[str]:
+    def to_mot_rows(self, frame: int, with_class: bool = False) -> list[str]:
         """Return MOTChallenge result rows.
 
         Args:
             frame: Frame number, counted from 1.
+            with_class: Write the class, counted from 1, where ground truth of MOT16 and later has
+                it, for models that tell several classes apart.
 
         Returns:
-            One ``frame,id,left,top,width,height,score,-1,-1,-1`` per track. Pixels count from 1 in
-            the MOTChallenge format and from 0 in this project's arrays; like every published
-            tracker, FairMOT included, the rows carry the array's numbers unshifted.
+            One ``frame,id,left,top,width,height,score,-1,-1,-1`` per track, or with a class
+            ``frame,id,left,top,width,height,score,class,-1``. Pixels count from 1 in the
+            MOTChallenge format and from 0 in this project's arrays; like every published tracker,
+            FairMOT included, the rows carry the array's numbers unshifted.
         """
         rows = []
-        for track_id, (left, top, right, bottom), score in zip(
-            self.ids.tolist(), self.boxes_xyxy.tolist(), self.scores.tolist(), strict=True
+        for track_id, (left, top, right, bottom), score, label in zip(
+            self.ids.tolist(),
+            self.boxes_xyxy.tolist(),
+            self.scores.tolist(),
+            self.classes.tolist(),
+            strict=True,
         ):
             rows.append(
                 f"{frame},{track_id},{left:.2f},{top:.2f},{right - left:.2f},{bottom - top:.2f},"
-                f"{score:.4f},-1,-1,-1"
+                f"{score:.4f}," + (f"{label + 1},-1" if with_class else "-1,-1,-1")
             )
         return rows

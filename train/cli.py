@@ -1,4 +1,4 @@
-"""``kd-train``: train a teacher, or distil a student."""
+"""``kd-train``: train a teacher, distil a student, convert a checkpoint."""
 
 from __future__ import annotations
 
@@ -8,8 +8,53 @@ import click
 
 from runtime.console import run_command
 
+CONTEXT = {"help_option_names": ["-h", "--help"]}
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+
+class CommandOrDefault(click.Group):
+    """A group that runs ``default`` when the first argument is none of its commands.
+
+    The group's help shows the default command's use and options beside the other commands.
+
+    Attributes:
+        default: The command that need not be named.
+    """
+
+    default: click.Command
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put the default command's name in front of arguments that name no command."""
+        if not args or args[0] not in self.commands:
+            asks_help = any(argument in ctx.help_option_names for argument in args)
+            args = ["--help"] if asks_help else [str(self.default.name), *args]
+        return super().parse_args(ctx, args)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """List the commands that must be named."""
+        return [name for name in super().list_commands(ctx) if name != self.default.name]
+
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Show both uses."""
+        formatter.write_usage(ctx.command_path, "CONFIG --out DIR [OPTIONS]")
+        formatter.write_usage(ctx.command_path, "COMMAND [ARGS]...", "       ")
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Show the default command's options, then the commands."""
+        click.Command.format_options(self.default, ctx, formatter)
+        self.format_commands(ctx, formatter)
+
+
+@click.group(cls=CommandOrDefault, context_settings=CONTEXT)
+def cli() -> None:
+    """Train what CONFIG describes: a teacher, or a student distilled from one.
+
+    CONFIG is a YAML file. With a `teacher:` section the model is distilled from that teacher,
+    without one it is trained on labels alone. A file with the name of a command is given as
+    `./NAME`.
+    """
+
+
+@cli.command("run", context_settings=CONTEXT)
 @click.argument("config", type=click.Path(path_type=Path), required=False)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the model and the log.")
 @click.option(
@@ -21,22 +66,22 @@ from runtime.console import run_command
 )
 @click.option("--resume", is_flag=True, help="Go on from the last checkpoint in --out.")
 @click.option("--overwrite", is_flag=True, help="Start anew in a folder that holds a run.")
+@click.option("--strict", is_flag=True, help="Refuse an `init:` that does not fill the model.")
 @click.option("--list-models", is_flag=True, help="List the models and exit.")
-def cli(
+def train(
     config: Path | None,
     out: Path | None,
     overrides: tuple[str, ...],
     resume: bool,
     overwrite: bool,
+    strict: bool,
     list_models: bool,
 ) -> None:
-    """Train what CONFIG describes: a teacher, or a student distilled from one.
-
-    CONFIG is a YAML file. With a `teacher:` section the model is distilled from that teacher,
-    without one it is trained on labels alone.
-    """
+    """Train what CONFIG describes; the group's help tells more."""
     if list_models:
-        _list_models()
+        from train.models.listing import list_models as print_models
+
+        print_models()
         return
     if config is None or out is None:
         raise click.UsageError("give a CONFIG and --out DIR, or --list-models")
@@ -57,19 +102,27 @@ def cli(
     if not resume:
         for log in (LOG_FILE, VALIDATION_FILE):
             (directory / log).unlink(missing_ok=True)
-    model = Trainer(settings, directory, resume).run()
+    model = Trainer(settings, directory, resume, strict).run()
     click.echo(f"model: {model}")
 
 
-def _list_models() -> None:
-    from runtime.console import print_table
-    from train.models import REGISTRY, build_model
+cli.default = train
 
-    rows = []
-    for name, entry in REGISTRY.items():
-        model = build_model(name)
-        rows.append((name, f"{model.parameter_count() / 1e6:.2f} M", model.stride, entry.summary))
-    print_table("models", ("name", "parameters", "stride", "for"), rows)
+
+@cli.command(context_settings=CONTEXT)
+@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("out", metavar="OUT.safetensors", type=click.Path(path_type=Path))
+def convert(source: Path, out: Path) -> None:
+    """Write any checkpoint's tensors as safetensors, running no code.
+
+    SOURCE may be a pickled network: its tensors are gathered without running the code it names.
+    Averaged weights are preferred where there are any; half precision becomes float32.
+    """
+    from train.models.weights import convert_weights
+
+    tensors = convert_weights(source, out).tensors.values()
+    megabytes = sum(tensor.nbytes for tensor in tensors) / 1e6
+    click.echo(f"weights: {out}, {len(tensors)} tensors, {megabytes:.1f} MB")
 
 
 main = run_command(cli, "kd-train")

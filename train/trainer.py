@@ -22,8 +22,8 @@ from train.ema import AveragedWeights
 from train.losses.distillation import DistillationLoss
 from train.losses.fairmot import FairMOTLoss
 from train.models import TrackingModel, build_model, load_model, save_model
-from train.models.checkpoint import checkpoint_path
-from train.models.mobilenet import load_imagenet
+from train.models.checkpoint import checkpoint_path, load_into
+from train.models.pretrained import load_body_weights
 from train.schedule import learning_rate, run_progress
 from train.teachers.fairmot import FairMOTTeacher
 from train.validation import DetectionScores, tracker_settings, validate_detection
@@ -50,12 +50,15 @@ class Trainer:
         config: What to train, and on what.
         out: Folder for the checkpoint, the model and the log; it must exist.
         resume: Go on from the checkpoint in ``out``.
+        strict: Refuse an ``init`` that does not fill the model.
 
     Raises:
         UserError: The data, the teacher or the checkpoint cannot be used.
     """
 
-    def __init__(self, config: TrainConfig, out: Path, resume: bool = False) -> None:
+    def __init__(
+        self, config: TrainConfig, out: Path, resume: bool = False, strict: bool = False
+    ) -> None:
         self.config = config
         self.out = out
         torch.manual_seed(config.seed)
@@ -63,7 +66,7 @@ class Trainer:
             torch.set_num_threads(config.threads)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.bf16 = use_bf16(config.precision, self.device)
-        self.model = self._build_model()
+        self.model = self._build_model(resume, strict)
         self.data = TrainingSet(config, self.model.stride)
         self.validation = [open_pictures(entry) for entry in config.validation]
         self.task_loss = FairMOTLoss(config.loss, self.model.embedding_dim, self.data.num_ids)
@@ -162,7 +165,7 @@ class Trainer:
         minutes = self.clock.seconds / 60
         return run_progress(self.clock.step, total_steps, minutes, self.config.schedule.max_minutes)
 
-    def _build_model(self) -> TrackingModel:
+    def _build_model(self, resume: bool, strict: bool) -> TrackingModel:
         config = self.config.model
         model = build_model(
             config.name,
@@ -171,23 +174,18 @@ class Trainer:
             **config.options,
         )
         if config.body_weights is not None:
-            load_imagenet(model, config.body_weights)
-        if self.config.init is not None:
-            start = load_model(checkpoint_path(self.config.init))
-            try:
-                model.load_state_dict(start.state_dict())
-            except RuntimeError as error:
-                raise UserError(
-                    f"init {self.config.init} holds {start.name}, which does not fit {config.name} "
-                    "with these options: choose the same model"
-                ) from error
+            load_body_weights(model, config.body_weights)
+        # A resumed run takes all its weights from its own checkpoint.
+        if self.config.init is not None and not resume:
+            load_into(model, self.config.init, strict=strict)
         return model.to(self.device).to(memory_format=torch.channels_last)
 
     def _build_teacher(self) -> FairMOTTeacher | None:
         if self.config.teacher is None:
             return None
         path = checkpoint_path(self.config.teacher.checkpoint)
-        model = load_model(path)
+        # A head that the file does not fill would teach noise.
+        model = load_model(path, strict=True)
         if (model.stride, model.num_classes) != (self.model.stride, self.model.num_classes):
             raise UserError(
                 f"teacher {path} has stride {model.stride} and {model.num_classes} classes, the "

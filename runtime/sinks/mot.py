@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TextIO
 
@@ -14,6 +15,7 @@ class MotWriter(FileSink):
 
     Args:
         path: The text file.
+        with_class: See ``Tracks.to_mot_rows``.
 
     Examples:
         >>> import tempfile
@@ -26,6 +28,10 @@ class MotWriter(FileSink):
 
     _handle: TextIO
 
+    def __init__(self, path: str | os.PathLike[str], with_class: bool = False) -> None:
+        super().__init__(path)
+        self._with_class = with_class
+
     def write(self, frame_number: int, tracks: Tracks) -> None:
         """Write the tracks of one frame.
 
@@ -34,7 +40,8 @@ class MotWriter(FileSink):
             tracks: May be empty.
         """
         # One call per frame: an interruption never leaves half a row.
-        self._handle.write("".join(f"{row}\n" for row in tracks.to_mot_rows(frame_number)))
+        rows = tracks.to_mot_rows(frame_number, self._with_class)
+        self._handle.write("".join(f"{row}\n" for row in rows))
 
     def _open(self, path: Path) -> None:
         self._handle = path.open("w", encoding="utf-8")

@@ -30,6 +30,12 @@ def test_rows_can_be_read_back(tmp_path):
     np.testing.assert_allclose(rows.boxes_ltwh, [[20, 30, 40, 70]] * 2)
 
 
+def test_a_model_of_several_classes_writes_them_as_ground_truth_does(tmp_path):
+    with MotWriter(tmp_path / "t.txt", with_class=True) as writer:
+        writer.write(1, Tracks([3, 4], [[20, 30, 60, 100]] * 2, [0.8, 0.7], [0, 5]))
+    assert read_mot(tmp_path / "t.txt").classes.tolist() == [1, 6]
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), UserError("the video is cut")])
 def test_what_was_tracked_is_kept_when_the_source_ends_early(tmp_path, error):
     path = tmp_path / "t.txt"

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
 from torchvision.models import mobilenet_v2
 
 from runtime.errors import UserError
-from train.models import REGISTRY, TrackingModel, build_model, load_model, save_model
-from train.models.mobilenet import load_imagenet
+from train.models import TrackingModel, build_model, load_model, save_model
+from train.models.pretrained import load_body_weights
 
+# Other models have one stride; all are tested in test_family.
 STRIDES = [("nano", 4), ("nano", 8), ("small", 4), ("small", 8), ("mobile", 8), ("mobilenet_v2", 8)]
 
 
@@ -55,10 +55,6 @@ def test_an_untrained_heatmap_is_nearly_empty() -> None:
     assert 0.02 < scores.mean() < 0.3
 
 
-def test_every_model_is_tested() -> None:
-    assert {name for name, _ in STRIDES} == set(REGISTRY)
-
-
 @pytest.mark.parametrize(("name", "stride"), STRIDES)
 def test_a_saved_model_comes_back_bit_equal(name: str, stride: int, tmp_path: Path) -> None:
     model = build_with_stride(name, stride, num_classes=2, embedding_dim=12)
@@ -73,28 +69,7 @@ def test_a_saved_model_comes_back_bit_equal(name: str, stride: int, tmp_path: Pa
     assert all(torch.equal(before[key], after[key]) for key in before)
 
 
-def test_a_bare_file_needs_a_name(tmp_path: Path) -> None:
-    file = tmp_path / "bare.safetensors"
-    save_file(build_model("nano", embedding_dim=24).state_dict(), file)
-    with pytest.raises(UserError, match="--arch"):
-        load_model(file)
-    assert load_model(file, "nano").embedding_dim == 24
-    with pytest.raises(UserError, match="does not fit"):
-        load_model(file, "small")
-
-
-@pytest.mark.parametrize("content", [b"", b"hello", pickle.dumps({"a": 1})])
-def test_other_files_are_refused_in_one_line(content: bytes, tmp_path: Path) -> None:
-    file = tmp_path / "model.safetensors"
-    file.write_bytes(content)
-    with pytest.raises(UserError, match="not a safetensors file") as caught:
-        load_model(file)
-    assert "\n" not in str(caught.value)
-
-
 def test_what_does_not_exist_is_named() -> None:
-    with pytest.raises(UserError, match=r"nothing\.safetensors"):
-        load_model("nothing.safetensors")
     with pytest.raises(UserError, match="nano, small"):
         build_model("huge")
     with pytest.raises(UserError, match="stride 4 or 8"):
@@ -115,7 +90,7 @@ def imagenet_file(path: Path, old_names: bool) -> dict[str, torch.Tensor]:
 def test_a_body_starts_from_imagenet(old_names: bool, tmp_path: Path) -> None:
     state = imagenet_file(tmp_path / "w.pt", old_names)
     model = build_model("mobilenet_v2").eval()
-    load_imagenet(model, tmp_path / "w.pt")
+    load_body_weights(model, tmp_path / "w.pt")
     own = list(model.body.stages.state_dict().values())
     assert all(torch.equal(mine, theirs) for mine, theirs in zip(own, state.values(), strict=False))
 
@@ -158,10 +133,10 @@ def test_other_weights_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "w.pt"
     torch.save({"features.0": torch.zeros(3)}, file)
     with pytest.raises(UserError, match="not those of MobileNetV2"):
-        load_imagenet(build_model("mobilenet_v2"), file)
+        load_body_weights(build_model("mobilenet_v2"), file)
     file.write_bytes(pickle.dumps(print, protocol=2))
-    with pytest.raises(UserError, match="not a file of tensors"):
-        load_imagenet(build_model("mobilenet_v2"), file)
+    with pytest.raises(UserError, match=r"checkpoint .*w\.pt"):
+        load_body_weights(build_model("mobilenet_v2"), file)
     imagenet_file(file, old_names=False)
     with pytest.raises(UserError, match="nano has no body"):
-        load_imagenet(build_model("nano"), file)
+        load_body_weights(build_model("nano"), file)

