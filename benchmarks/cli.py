@@ -1,4 +1,4 @@
-"""``kd-bench``: measure accuracy and latency, and put the figures on one page."""
+"""``kd-bench``: measure accuracy, latency and loading, and put the figures on one page."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ POSITIVE = click.IntRange(min=1)
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="kd-mot")
 def cli() -> None:
-    """Measure a tracker: accuracy, latency, and a report of both."""
+    """Measure a tracker: accuracy, latency, a report of both; and how fast training data loads."""
 
 
 @cli.command()
@@ -73,6 +73,39 @@ def latency(
     _check_output(json_file)
     result = measure(models, source, frames, rounds, threads, backend)
     print_latency(result)
+    _write_json(json_file, result)
+
+
+@cli.command()
+@click.argument("config", type=FILE)
+@click.option("--workers", type=click.IntRange(min=0), help="Loader processes; else CONFIG's.")
+@click.option(
+    "--pictures", type=POSITIVE, default=64, show_default=True, help="Training pictures per round."
+)
+@click.option("--rounds", type=POSITIVE, default=5, show_default=True, help="Number of rounds.")
+@click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a value of CONFIG."
+)
+@click.option("--json", "json_file", type=FILE, help="Write the figures to this file as well.")
+def data(
+    config: Path,
+    workers: int | None,
+    pictures: int,
+    rounds: int,
+    overrides: tuple[str, ...],
+    json_file: Path | None,
+) -> None:
+    """Time the training loader of CONFIG, a training configuration.
+
+    Pictures per second with its loader processes, against the same processes decoding the same
+    pictures and doing nothing else; and the time per picture of each stage in one process.
+    """
+    from benchmarks.data import measure, print_throughput
+    from train.config import load_config
+
+    _check_output(json_file)
+    result = measure(load_config(config, overrides), workers, pictures, rounds)
+    print_throughput(result)
     _write_json(json_file, result)
 
 

@@ -7,20 +7,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from runtime.errors import UserError
 from runtime.files import existing_file
-
-Positive = Annotated[int, Field(gt=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
-NonNegative = Annotated[float, Field(ge=0)]
-
-
-class Settings(BaseModel):
-    """Base of all sections: unknown keys are errors, values cannot be changed later."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from train.data.config import AugmentConfig, AugmentStyle, DataConfig
+from train.settings import NonNegative, Positive, Settings, Share, in_words, one_line
 
 
 class ModelConfig(Settings):
@@ -37,72 +29,8 @@ class ModelConfig(Settings):
     name: str = "nano"
     num_classes: Positive = 1
     embedding_dim: Annotated[int, Field(ge=0)] | None = None
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default_factory=dict)
     body_weights: Path | None = None
-
-
-class MotDataConfig(Settings):
-    """MOTChallenge data with ground truth.
-
-    Attributes:
-        path: A sequence's folder, or a folder of sequences.
-        frames: First and last frame, counted from 1; None for all.
-        every: Use every n-th frame.
-        weight: Share of training pictures drawn from it, relative to the other sources.
-        collage: How many pictures share one canvas (1, 2, 4 or 6); one is drawn from the list.
-    """
-
-    kind: Literal["mot"]
-    path: Path
-    frames: tuple[Positive, Positive] | None = None
-    every: Positive = 1
-    weight: NonNegative = 1.0
-    collage: list[Literal[1, 2, 4, 6]] = [1]
-
-
-class PhotoDataConfig(Settings):
-    """A folder of photographs with YOLO labels; see ``MotDataConfig`` for the shared fields.
-
-    Attributes:
-        path: The dataset's folder, with ``images/SPLIT`` and ``labels/SPLIT``.
-        split: Name of the split.
-        pixel_aspect: Least and greatest width of a pixel against its height, for pictures that were
-            stretched into a common shape.
-    """
-
-    kind: Literal["photos"]
-    path: Path
-    split: str = "train"
-    pixel_aspect: tuple[float, float] = (1.0, 1.0)
-    weight: NonNegative = 1.0
-    collage: list[Literal[1, 2, 4, 6]] = [1, 2, 4]
-
-
-DataConfig = Annotated[MotDataConfig | PhotoDataConfig, Field(discriminator="kind")]
-
-
-class AugmentConfig(Settings):
-    """Strengths of the augmentations.
-
-    Attributes:
-        scale: Least and greatest scale; at 1 a picture just covers its cell.
-        aspect: Greatest factor by which width against height is stretched.
-        translate: Share of the slack by which a picture is shifted.
-        flip: Probability of a horizontal flip.
-        colour: Strength of colour jitter, 0 for none.
-        blur: Probability of a slight blur.
-        grey: Probability of dropping the colour.
-        min_box: Objects with a side below it, in pixels of the input, are dropped.
-    """
-
-    scale: tuple[float, float] = (0.7, 1.6)
-    aspect: Annotated[float, Field(ge=1)] = 1.3
-    translate: Share = 1.0
-    flip: Share = 0.5
-    colour: Share = 0.3
-    blur: Share = 0.1
-    grey: Share = 0.05
-    min_box: NonNegative = 4.0
 
 
 class ScheduleConfig(Settings):
@@ -154,11 +82,14 @@ class TeacherConfig(Settings):
     """A frozen teacher of the FairMOT family.
 
     Attributes:
-        checkpoint: A ``model.safetensors`` written by ``kd-train``.
+        checkpoint: A ``model.safetensors`` written by ``kd-train``, or a checkpoint of another
+            project that fills one of the networks known here.
+        name: Name in the registry, for a checkpoint that is not recognised by its tensors.
     """
 
     kind: Literal["fairmot"] = "fairmot"
     checkpoint: Path
+    name: str | None = None
 
 
 class DistillConfig(Settings):
@@ -195,7 +126,8 @@ class TrainConfig(Settings):
         loss: Weights of the task losses.
         teacher: A teacher; None trains without one.
         distill: Weights of the distillation losses.
-        init: Weights to start from, a ``model.safetensors``; None starts fresh.
+        init: Checkpoint to start from, of this project or another; what fits is loaded, and a table
+            tells the rest. None starts fresh.
         classes: Class names.
         max_objects: Most objects per picture.
         validation: Held-out sources; after every epoch the averaged weights are tried on them, and
@@ -211,15 +143,15 @@ class TrainConfig(Settings):
     model: ModelConfig = ModelConfig()
     input_wh: tuple[Positive, Positive] = (576, 320)
     data: Annotated[list[DataConfig], Field(min_length=1)]
-    augment: AugmentConfig = AugmentConfig()
+    augment: AugmentStyle = AugmentConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     loss: LossConfig = LossConfig()
     teacher: TeacherConfig | None = None
     distill: DistillConfig = DistillConfig()
     init: Path | None = None
-    classes: Annotated[list[str], Field(min_length=1)] = ["person"]
+    classes: list[str] = Field(default=["person"], min_length=1)
     max_objects: Positive = 128
-    validation: list[DataConfig] = []
+    validation: list[DataConfig] = Field(default_factory=list)
     validation_pictures: Positive = 200
     seed: int = 0
     workers: Annotated[int, Field(ge=0)] = 1
@@ -262,22 +194,7 @@ def load_config(path: str | os.PathLike[str], overrides: tuple[str, ...] = ()) -
     try:
         return TrainConfig.model_validate(entries)
     except ValidationError as error:
-        raise UserError(f"configuration {file}: {_in_words(error)}") from error
-
-
-def one_line(error: Exception) -> str:
-    """Return an exception's message without its line breaks."""
-    return " ".join(str(error).split())
-
-
-def _in_words(error: ValidationError) -> str:
-    """Say where a configuration is wrong, and how, in one line."""
-    faults = []
-    for fault in error.errors():
-        where = ".".join(str(part) for part in fault["loc"]) or "as a whole"
-        unknown = fault["type"] == "extra_forbidden"
-        faults.append(f"{where}: {'there is no such key' if unknown else fault['msg']}")
-    return "; ".join(faults)
+        raise UserError(f"configuration {file}: {in_words(error)}") from error
 
 
 def _apply(entries: dict[str, Any], override: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -185,7 +184,7 @@ class Trainer:
             return None
         path = checkpoint_path(self.config.teacher.checkpoint)
         # A head that the file does not fill would teach noise.
-        model = load_model(path, strict=True)
+        model = load_model(path, self.config.teacher.name, strict=True)
         if (model.stride, model.num_classes) != (self.model.stride, self.model.num_classes):
             raise UserError(
                 f"teacher {path} has stride {model.stride} and {model.num_classes} classes, the "
@@ -301,7 +300,9 @@ class Trainer:
         self._trim_logs()
 
     def _check_same_config(self, saved: str) -> None:
-        before, now = json.loads(saved), json.loads(self.config.model_dump_json())
+        # Settings that came with a later version have their defaults in an earlier one's checkpoint.
+        before = TrainConfig.model_validate_json(saved).model_dump(mode="json")
+        now = self.config.model_dump(mode="json")
         changed = [key for key in now if before.get(key) != now[key]]
         if changed:
             raise UserError(

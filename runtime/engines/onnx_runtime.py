@@ -41,9 +41,12 @@ class OnnxRuntimeEngine(Engine):
         try:
             session = runtime.InferenceSession(str(path), options, providers=providers)
         except Exception as error:  # ONNX Runtime has no common base class for its own
+            reason = _first_line(error)
+            advice = "it is damaged or another kind of file, export it again with kd-export"
+            if "DeformConv" in reason:
+                advice = "install ONNX Runtime 1.25 or newer, or export it with --deform plain"
             raise UserError(
-                f"{path} cannot be loaded as an ONNX model ({_first_line(error)}): it is damaged "
-                "or another kind of file, export it again with kd-export"
+                f"{path} cannot be loaded as an ONNX model ({reason}): {advice}"
             ) from error
         self.provider = session.get_providers()[0]
         if backend == "cuda" and self.provider != CUDA:

@@ -11,6 +11,7 @@ import pytest
 
 from runtime.mot import SequenceInfo, write_sequence_info
 from train.config import TrainConfig
+from train.data.index import DatasetIndex, Split, write_list
 
 
 @pytest.fixture(scope="session")
@@ -53,3 +54,37 @@ def tiny_config(tiny_sequence: Path) -> dict[str, Any]:
 def tiny_run(tiny_config: dict[str, Any]) -> TrainConfig:
     """The same, checked."""
     return TrainConfig.model_validate(tiny_config)
+
+
+@pytest.fixture
+def prepared(tmp_path: Path) -> Path:
+    """A prepared dataset: a folder of images, a video of ten frames, and two classes."""
+    return make_prepared(tmp_path / "prepared")
+
+
+def make_prepared(root: Path, first_id: int = 0) -> Path:
+    """Write a prepared dataset with the identities ``first_id .. first_id + 2``."""
+    folders = [root / top / "train" / "S1" / "img1" for top in ("images", "labels_with_ids")]
+    video_labels = root / "labels_with_ids" / "train" / "V1" / "img1"
+    for folder in (*folders, video_labels):
+        folder.mkdir(parents=True)
+    rng = np.random.default_rng(first_id)
+    background = rng.integers(0, 255, (48, 64, 3)).astype(np.uint8)
+    pictures = []
+    for number in range(1, 5):
+        cv2.imwrite(str(folders[0] / f"{number:06d}.png"), background + np.uint8(number))
+        line = f"0 {first_id} 0.5 0.5 0.25 0.5\n1 -1 0.{number}00000 0.5 0.5 1.0\n"
+        (folders[1] / f"{number:06d}.txt").write_text(line if number < 4 else "")
+        pictures.append(f"images/train/S1/img1/{number:06d}.png")
+    file = root / "images" / "train" / "V1.avi"
+    writer = cv2.VideoWriter(str(file), cv2.VideoWriter_fourcc(*"MJPG"), 25, (64, 48))
+    for number in range(1, 11):
+        writer.write(np.roll(background, 3 * number, axis=1))
+        (video_labels / f"{number:06d}.txt").write_text(f"0 {first_id + 2} 0.{number:02d} 0 .2 .4")
+        pictures.append(f"images/train/V1.avi#{number}")
+    writer.release()
+    write_list(root / "d.train", pictures)
+    splits = {"train": Split("d.train", 14, 17, 2), "empty": Split("d.empty", 0, 0, 0)}
+    write_list(root / "d.empty", [])
+    DatasetIndex(root, "d", ("person", "bicycle"), first_id + 3, splits).save()
+    return root

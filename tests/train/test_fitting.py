@@ -20,13 +20,20 @@ def test_nothing_to_load_leaves_the_model_as_it_is() -> None:
     assert not report
     assert not report.loaded
     assert set(report.missing) == {key for key in before if not key.endswith("tracked")}
-    with pytest.raises(UserError, match="not one of its tensors"):
+    with pytest.raises(UserError, match="not one of its kernels"):
         report.require_some("w.pth")
 
 
 def test_a_model_without_tensors_is_complete() -> None:
     assert fit_weights(nn.ReLU(), {}, str)
     assert not fit_weights(nn.ReLU(), {"weight": torch.ones(1)}, str)
+
+
+def test_a_bias_that_fits_by_chance_is_as_good_as_nothing() -> None:
+    report = fit_weights(nn.Linear(3, 1), {"weight": torch.ones(1, 9), "bias": torch.ones(1)}, str)
+    assert report.loaded == ("bias",)
+    with pytest.raises(UserError, match="not one of its kernels"):
+        report.require_some("w.pth")
 
 
 def test_all_that_fits_is_loaded() -> None:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from train.data.labels import Labels
 from train.data.sample import Sample
-from train.data.targets import gaussian_radius, make_targets
+from train.data.targets import Targets, gaussian_radius, make_targets
+
+# One set of labels with the targets that FairMOT's own JointDataset makes of it (three classes,
+# tiny and huge boxes, centres beyond the border); heatmaps as sums over rows and columns.
+RECORDED = Path(__file__).parent / "recorded_targets.json"
 
 SIZE_WH = (96, 64)
 STRIDE = 4
@@ -75,3 +82,99 @@ def test_the_limit_keeps_the_largest_objects() -> None:
     targets = make_targets(sample, SIZE_WH, STRIDE, 1, max_objects=2)
     assert targets.ids.tolist() == [1, 2]
     assert targets.mask.all()
+
+
+def test_the_limit_keeps_the_order_of_the_others() -> None:
+    boxes = [[0, 0, 20, 20], [0, 0, 4, 4], [8, 8, 40, 60], [50, 8, 60, 20]]
+    targets = make_targets(sample_of(boxes, [0, 1, 2, 3]), SIZE_WH, STRIDE, 1, max_objects=3)
+    assert targets.ids.tolist() == [0, 2, 3]
+
+
+def test_boxes_of_no_size_are_left_out() -> None:
+    boxes = [[8, 8, 8, 30], [30, 30, 20, 40], [8, 8, 40, 60]]
+    targets = make_targets(sample_of(boxes, [0, 1, 2]), SIZE_WH, STRIDE, 1, max_objects=3)
+    assert targets.ids.tolist() == [2, -1, -1]
+    assert targets.mask.tolist() == [True, False, False]
+
+
+def slow_targets(
+    sample: Sample, size_wh: tuple[int, int], stride: int, classes: int, places: int
+) -> Targets:
+    """FairMOT's targets, one object after another and cell by cell; at most ``places`` objects."""
+    width, height = size_wh[0] // stride, size_wh[1] // stride
+    heatmap = np.zeros((classes, height, width))
+    rows = []
+    for box, label, identity in zip(sample.boxes_xyxy, sample.classes, sample.ids, strict=True):
+        left, top, right, bottom = (float(side) / stride for side in box)
+        x = min(max((left + right) / 2, 0), width - 1)
+        y = min(max((top + bottom) / 2, 0), height - 1)
+        column, row = math.floor(x), math.floor(y)
+        radius = int(slow_radius(math.ceil(right - left), math.ceil(bottom - top)))
+        for v in range(max(0, row - radius), min(height, row + radius + 1)):
+            for u in range(max(0, column - radius), min(width, column + radius + 1)):
+                distance = math.hypot(u - column, v - row) / ((2 * radius + 1) / 6)
+                heatmap[label, v, u] = max(heatmap[label, v, u], math.exp(-(distance**2) / 2))
+        sizes = (x - left, y - top, right - x, bottom - y)
+        rows.append((row * width + column, sizes, (x - column, y - row), identity))
+    unused = places - len(rows)
+    return Targets(
+        heatmap.astype(np.float32),
+        np.array([row[0] for row in rows] + [0] * unused, np.int64),
+        np.array([row[1] for row in rows] + [(0, 0, 0, 0)] * unused, np.float32),
+        np.array([row[2] for row in rows] + [(0, 0)] * unused, np.float32),
+        np.array([row[3] for row in rows] + [-1] * unused, np.int64),
+        np.arange(places) < len(rows),
+    )
+
+
+def slow_radius(width: int, height: int) -> float:
+    """The least of CornerNet's three bounds at IoU 0.7, with the published code's division by 2."""
+    both, area, overlap = width + height, width * height, 0.7
+    one = both + math.sqrt(both**2 - 4 * area * (1 - overlap) / (1 + overlap))
+    two = 2 * both + math.sqrt(4 * both**2 - 16 * (1 - overlap) * area)
+    three = -2 * overlap * both + math.sqrt(
+        4 * overlap**2 * both**2 + 16 * overlap * (1 - overlap) * area
+    )
+    return min(one, two, three) / 2
+
+
+def assert_equal_targets(found: Targets, expected: Targets) -> None:
+    np.testing.assert_array_equal(found.mask, expected.mask)
+    np.testing.assert_array_equal(found.cells, expected.cells)
+    np.testing.assert_array_equal(found.ids, expected.ids)
+    np.testing.assert_allclose(found.heatmap, expected.heatmap, atol=1e-6)
+    np.testing.assert_allclose(found.sizes_ltrb, expected.sizes_ltrb, atol=1e-5)
+    np.testing.assert_allclose(found.offsets, expected.offsets, atol=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_targets_equal_the_slow_ones(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    count = int(rng.integers(0, 14))
+    centres = rng.uniform([-9, -9], [SIZE_WH[0] + 9, SIZE_WH[1] + 9], (count, 2))
+    sizes = np.exp(rng.uniform(np.log(0.5), np.log(120), (count, 2)))
+    sample = sample_of(np.hstack([centres - sizes / 2, centres + sizes / 2]).tolist())
+    sample.classes = rng.integers(0, 3, count)
+    sample.ids = rng.integers(-1, 30, count)
+    found = make_targets(sample, SIZE_WH, STRIDE, 3, 16)
+    assert_equal_targets(found, slow_targets(sample, SIZE_WH, STRIDE, 3, 16))
+
+
+def test_targets_equal_those_recorded_from_fairmot() -> None:
+    record = json.loads(RECORDED.read_text())
+    size_wh, rows = tuple(record["size_wh"]), np.array(record["labels"])
+    classes, ids = rows[:, 0].astype(np.int64), rows[:, 1].astype(np.int64)
+    boxes = Labels(classes, ids, rows[:, 2:]).boxes_xyxy(size_wh)
+    sample = Sample(np.zeros((size_wh[1], size_wh[0], 3), np.uint8), boxes, classes, ids)
+    found = make_targets(
+        sample, size_wh, record["stride"], record["classes"], record["max_objects"]
+    )
+    used = np.array(record["mask"], bool)
+    assert used.sum() == len(rows) and set(classes) == {0, 1, 2}
+    np.testing.assert_array_equal(found.mask, used)
+    np.testing.assert_array_equal(found.cells, record["cells"])
+    np.testing.assert_array_equal(found.ids[used], np.array(record["ids"])[used])
+    np.testing.assert_allclose(found.sizes_ltrb, record["sizes_ltrb"], atol=1e-5)
+    np.testing.assert_allclose(found.offsets, record["offsets"], atol=1e-5)
+    np.testing.assert_allclose(found.heatmap.sum(2), record["heatmap_row_sums"], atol=1e-5)
+    np.testing.assert_allclose(found.heatmap.sum(1), record["heatmap_column_sums"], atol=1e-5)

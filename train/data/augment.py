@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from train.config import AugmentConfig
+from train.data.config import AugmentConfig
 from train.data.sample import Sample
 
 GREY = 127

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from runtime.console import parse_size, run_command
+from train.data.prepare import PREPARERS
 
 
 @click.group()
@@ -78,6 +80,165 @@ def synth(
     workers = 1 if frames < 100 and workers > 0 else workers
     folder = write_sequence(out, config, image_format, name, workers, overwrite)
     click.echo(f"{folder}: {frames} frames {size}, seed {seed}")
+
+
+@cli.command()
+@click.argument("root", type=click.Path(path_type=Path))
+@click.option("--quick", is_flag=True, help="Read headers instead of decoding every picture.")
+@click.option("--strict", is_flag=True, help="Let warnings fail the check as well.")
+@click.option(
+    "--json",
+    "json_file",
+    type=click.Path(path_type=Path),
+    help="Write the report to this file as well, for machines.",
+)
+@click.option(
+    "--fix",
+    "fix_folder",
+    type=click.Path(path_type=Path),
+    help="Write a cleaned dataset to this new folder; ROOT stays as it is.",
+)
+def check(
+    root: Path,
+    quick: bool,
+    strict: bool,
+    json_file: Path | None,
+    fix_folder: Path | None,
+) -> int:
+    """Check the prepared dataset ROOT: lists, pictures and labels.
+
+    ROOT is a folder that `kd-data prepare` made, its dataset.json, or a folder with images/SPLIT
+    and labels_with_ids/SPLIT. Exits with 1 if ROOT has errors, also when --fix wrote a dataset
+    without them.
+    """
+    from runtime.files import output_directory
+    from train.data.checking.checking import check_dataset
+    from train.data.checking.fixing import new_folder, write_fixed
+    from train.data.checking.report import print_report
+
+    if quick and fix_folder:
+        raise click.UsageError("--fix needs to decode every picture: leave out --quick")
+    # A check of a large dataset takes minutes; what cannot be written is better known before.
+    if fix_folder:
+        new_folder(fix_folder, root if root.is_dir() else root.parent)
+    if json_file:
+        output_directory(json_file.parent)
+    outcome = check_dataset(root, quick)
+    print_report(outcome.report)
+    if json_file:
+        outcome.report.save(json_file)
+    if fix_folder:
+        index = write_fixed(outcome, fix_folder)
+        kept = ", ".join(
+            f"{name} {split.pictures} pictures {split.boxes} boxes"
+            for name, split in index.splits.items()
+        )
+        click.echo(f"{fix_folder}: {kept}")
+    return 0 if outcome.report.passed(strict) else 1
+
+
+@cli.command()
+@click.argument("root", type=click.Path(path_type=Path))
+@click.option("--split", help="Split to draw from.  [default: the first]")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    default="sheet.png",
+    show_default=True,
+    help="The sheet: PNG, JPEG or WebP by its suffix.",
+)
+@click.option(
+    "--pictures",
+    type=click.IntRange(min=1),
+    default=24,
+    show_default=True,
+    help="Pictures, spread evenly over the split.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Draws.")
+@click.option("--columns", type=click.IntRange(1, 12), default=4, show_default=True)
+@click.option(
+    "--width", type=click.IntRange(400, 8000), default=1600, show_default=True, help="In pixels."
+)
+def show(
+    root: Path, split: str | None, out: Path, pictures: int, seed: int, columns: int, width: int
+) -> None:
+    """Draw a contact sheet of the prepared dataset ROOT with boxes and identities."""
+    from train.data.show import SheetOptions, write_sheet
+
+    options = SheetOptions(pictures, seed, columns, width)
+    name, count = write_sheet(root, out, split, options)
+    click.echo(f"{out}: {count} pictures of {name}")
+
+
+@cli.command()
+@click.argument("name", type=click.Choice(list(PREPARERS)), metavar="NAME")
+@click.argument("root", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder of the prepared dataset: labels, lists, index, and links to the pictures.  "
+    "[default: ROOT]",
+)
+@click.option(
+    "--split",
+    "halves",
+    type=click.Choice(["half"]),
+    help="Also list train_half and val_half: frames 1 to n/2 of each training sequence of n, "
+    "and the others.",
+)
+@click.option(
+    "--classes",
+    help="fish, citypersons, caltech: classes to keep, e.g. fish,small-fish.  "
+    "[default: all of fish, pedestrians of the others]",
+)
+@click.option(
+    "--class-names", help="custom: names of the classes, e.g. person,car, where ROOT has none."
+)
+@click.option(
+    "--identities/--no-identities",
+    default=None,
+    help="crowdhuman, caltech, cuhksysu, prw: give or leave out identities.  [default: given, but not for caltech]",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=2,
+    show_default=True,
+    help="Processes; same result for any.",
+)
+def prepare(
+    name: str,
+    root: Path,
+    out: Path | None,
+    halves: str | None,
+    classes: str,
+    class_names: str | None,
+    identities: bool | None,
+    workers: int,
+) -> None:
+    """Make FairMOT labels, lists and an index of the dataset NAME unpacked in ROOT.
+
+    NAME is one of mot15, mot16, mot17, mot20, dancetrack, fish, crowdhuman, citypersons, caltech,
+    eth, cuhksysu, prw and custom. Pictures are linked, never copied, and nothing published is
+    changed. Running it again completes what was interrupted.
+    """
+    from train.data.prepare.base import Options, names_in
+    from train.data.prepare.building import prepare as prepare_dataset
+    from train.data.prepare.report import command_line, print_prepared
+
+    options = Options(
+        name=name,
+        halves=halves == "half",
+        classes=None if classes is None else names_in(classes, "--classes"),
+        class_names=None if class_names is None else names_in(class_names, "--class-names"),
+        identities=identities,
+        workers=workers,
+    )
+    prepared = prepare_dataset(
+        root, out, replace(options, command=command_line(root, out, options))
+    )
+    print_prepared(prepared)
 
 
 main = run_command(cli, "kd-data")

@@ -1,13 +1,11 @@
-"""Where training pictures come from: MOTChallenge sequences and folders of photographs.
+"""Where training pictures come from, and the sources that are small enough for memory.
 
-A source keeps its pictures in memory as JPEG, which is what fits: a thousand frames take 80 MB, and
-one takes about 2 ms to decode.
+MOTChallenge sequences and folders of photographs are kept as JPEG: a thousand frames take 80 MB,
+and one takes about 2 ms to decode. Prepared datasets (``train.data.prepared``) stay on disk.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,33 +16,21 @@ from runtime.errors import UserError
 from runtime.mot import read_mot
 from runtime.opencv import cv2
 from runtime.sources import open_source
-from train.config import DataConfig, PhotoDataConfig
+from train.data.config import DataConfig, DatasetDataConfig, MixDataConfig, PhotoDataConfig
+from train.data.mix import open_mix
+from train.data.pictures import (
+    JoinedSource,
+    PictureSource,
+    decode_picture,
+    encode_picture,
+)
+from train.data.prepared import open_dataset
 from train.data.sample import Sample
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 JPEG_QUALITY = 92
 MOT_PEDESTRIAN = 1
 LONG_SEQUENCE = 300  # frames; reading them takes about a second
-
-
-class PictureSource(ABC):
-    """Labelled pictures with random access.
-
-    Attributes:
-        name: For messages.
-        num_ids: Identities it knows; they are numbered ``0 .. num_ids - 1``.
-    """
-
-    name: str
-    num_ids: int
-
-    @abstractmethod
-    def __len__(self) -> int:
-        """Return the number of pictures."""
-
-    @abstractmethod
-    def __getitem__(self, index: int) -> Sample:
-        """Return a picture with its labels."""
 
 
 class MotSource(PictureSource):
@@ -92,7 +78,7 @@ class MotSource(PictureSource):
                 if number < first or (number - first) % every:
                     continue
                 shrunk, scale = _shrink(frame, longest_side)
-                self._pictures.append(_encode(shrunk))
+                self._pictures.append(encode_picture(shrunk, JPEG_QUALITY))
                 now = rows.frames == number
                 boxes = rows.boxes_ltwh[now].astype(np.float32)
                 boxes[:, 2:] += boxes[:, :2]
@@ -105,34 +91,8 @@ class MotSource(PictureSource):
 
     def __getitem__(self, index: int) -> Sample:
         boxes, ids = self._labels[index]
-        picture = _decode(self._pictures[index], f"frame {index} of {self.name}")
+        picture = decode_picture(self._pictures[index], f"frame {index} of {self.name}")
         return Sample(picture, boxes.copy(), np.zeros_like(ids), ids.copy())
-
-
-class JoinedSource(PictureSource):
-    """Several sources as one; identities of different sources stay different.
-
-    Args:
-        name: For messages.
-        parts: The sources.
-    """
-
-    def __init__(self, name: str, parts: Sequence[PictureSource]) -> None:
-        self.name = name
-        self._parts = parts
-        self._ends = np.cumsum([len(part) for part in parts])
-        self._first_ids = np.cumsum([0, *(part.num_ids for part in parts)])
-        self.num_ids = int(self._first_ids[-1])
-
-    def __len__(self) -> int:
-        return int(self._ends[-1])
-
-    def __getitem__(self, index: int) -> Sample:
-        which = int(np.searchsorted(self._ends, index, side="right"))
-        part = self._parts[which]
-        sample = part[index - int(self._ends[which]) + len(part)]
-        sample.ids = np.where(sample.ids >= 0, sample.ids + self._first_ids[which], -1)
-        return sample
 
 
 class PhotoSource(PictureSource):
@@ -160,30 +120,37 @@ class PhotoSource(PictureSource):
             raise UserError(f"{folder} holds no images: check the path and the split")
         self._pictures = [np.fromfile(file, np.uint8) for file in files]
         self._files = files
-        self._boxes = [_read_yolo(root / "labels" / split / f"{file.stem}.txt") for file in files]
+        self._labels = [_read_yolo(root / "labels" / split / f"{file.stem}.txt") for file in files]
+        self.num_classes = 1 + max(int(classes.max(initial=0)) for classes, _ in self._labels)
 
     def __len__(self) -> int:
         return len(self._pictures)
 
     def __getitem__(self, index: int) -> Sample:
-        image = _decode(self._pictures[index], str(self._files[index]))
+        image = decode_picture(self._pictures[index], str(self._files[index]))
         height, width = image.shape[:2]
-        boxes = self._boxes[index] * np.array([width, height, width, height], np.float32)
-        count = len(boxes)
-        return Sample(image, boxes, np.zeros(count, np.int64), np.full(count, -1, np.int64))
+        classes, boxes = self._labels[index]
+        boxes = boxes * np.array([width, height, width, height], np.float32)
+        return Sample(image, boxes, classes.copy(), np.full(len(boxes), -1, np.int64))
 
 
-def _read_yolo(file: Path) -> npt.NDArray[np.float32]:
-    """Return the boxes of a label file as normalised xyxy ``[M, 4]``; a missing file has none."""
+def _read_yolo(file: Path) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """Return a label file's classes ``[M]`` and boxes as normalised xyxy ``[M, 4]``.
+
+    A missing file has no objects.
+    """
     if not file.exists():
-        return np.zeros((0, 4), np.float32)
-    rows = []
+        return np.zeros(0, np.int64), np.zeros((0, 4), np.float32)
+    classes, rows = [], []
     for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
         if not line.strip():
             continue
         try:
-            _, x_center, y_center, width, height = (float(cell) for cell in line.split())
-        except ValueError as error:
+            label, x_center, y_center, width, height = (float(cell) for cell in line.split())
+            classes.append(int(label))
+            if label != classes[-1] or label < 0:
+                raise ValueError("a class is a number from 0 on")
+        except (ValueError, OverflowError) as error:
             raise UserError(
                 f"{file}, line {number}: expected 'class x_center y_center w h', "
                 f"found {line[:60]!r}"
@@ -196,7 +163,7 @@ def _read_yolo(file: Path) -> npt.NDArray[np.float32]:
                 y_center + height / 2,
             )
         )
-    return np.array(rows, np.float32).reshape(-1, 4)
+    return np.array(classes, np.int64), np.array(rows, np.float32).reshape(-1, 4)
 
 
 def _shrink(image: npt.NDArray[np.uint8], longest_side: int) -> tuple[npt.NDArray[np.uint8], float]:
@@ -208,21 +175,8 @@ def _shrink(image: npt.NDArray[np.uint8], longest_side: int) -> tuple[npt.NDArra
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8), scale
 
 
-def _encode(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    return np.asarray(
-        cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1], np.uint8
-    )
-
-
-def _decode(encoded: npt.NDArray[np.uint8], name: str) -> npt.NDArray[np.uint8]:
-    image = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if len(encoded) else None
-    if image is None:
-        raise UserError(f"{name} is not a readable image: remove or replace it")
-    return np.asarray(image, np.uint8)
-
-
 def open_pictures(entry: DataConfig) -> PictureSource:
-    """Open the source that a configuration entry describes.
+    """Open what a configuration entry describes as one source.
 
     Args:
         entry: The entry. The path of a ``mot`` entry is a sequence, or a folder of sequences.
@@ -230,6 +184,10 @@ def open_pictures(entry: DataConfig) -> PictureSource:
     Raises:
         UserError: There is no such data.
     """
+    if isinstance(entry, MixDataConfig):
+        return JoinedSource(entry.path.stem, [part.source for part in open_mix(entry)])
+    if isinstance(entry, DatasetDataConfig):
+        return open_dataset(entry.path, entry.split, entry.every, entry.video_cache_mb)
     if isinstance(entry, PhotoDataConfig):
         return PhotoSource(entry.path, entry.split)
     directory = entry.path
@@ -242,3 +200,16 @@ def open_pictures(entry: DataConfig) -> PictureSource:
         raise UserError(f"{directory} holds no gt/gt.txt: give a MOTChallenge sequence")
     parts = [MotSource(part, frames=entry.frames, every=entry.every) for part in sequences]
     return JoinedSource(directory.name, parts)
+
+
+def open_weighted(entry: DataConfig) -> list[tuple[PictureSource, float]]:
+    """Open the sources of an entry, each with its share of the entry's weight.
+
+    Raises:
+        UserError: There is no such data.
+    """
+    if not isinstance(entry, MixDataConfig):
+        return [(open_pictures(entry), entry.weight)]
+    parts = open_mix(entry)
+    total = sum(part.weight for part in parts)
+    return [(part.source, entry.weight * part.weight / total) for part in parts]

@@ -42,11 +42,13 @@ def make_targets(
     it lies outside; sizes are the distances from it to the sides, offsets its place in its cell.
 
     Args:
-        sample: Picture of size ``size_wh`` with boxes in its pixels, centres inside.
+        sample: Picture of size ``size_wh`` with boxes in its pixels, centres inside; boxes of no
+            size are left out.
         size_wh: Input size in pixels.
         stride: Pixels per cell.
         num_classes: Channels of the heatmap.
-        max_objects: Objects beyond it are dropped, the smallest first.
+        max_objects: Objects beyond it are dropped, the smallest first. The others keep their
+            order; FairMOT drops those that come last.
     """
     width, height = size_wh[0] // stride, size_wh[1] // stride
     targets = Targets(
@@ -59,8 +61,9 @@ def make_targets(
     )
     boxes = sample.boxes_xyxy / stride
     sizes = boxes[:, 2:] - boxes[:, :2]
-    order = np.argsort(-sizes.prod(axis=1), kind="stable")[:max_objects]
-    for place, index in enumerate(order):
+    kept = np.argsort(-sizes.prod(axis=1), kind="stable")
+    kept = np.sort(kept[(sizes[kept] > 0).all(axis=1)][:max_objects])
+    for place, index in enumerate(kept):
         left, top, right, bottom = boxes[index]
         centre_x = float(np.clip((left + right) / 2, 0, width - 1))
         centre_y = float(np.clip((top + bottom) / 2, 0, height - 1))

@@ -54,6 +54,8 @@ class LoadReport:
         mismatched: Tensors of another shape.
         unexpected: Names in the file that the model does not know.
         unused: Names in the file that are known to be of no use to the model.
+        kernels: How many of the loaded tensors have two or more dimensions. A bias of one number
+            fits any network's.
     """
 
     loaded: tuple[str, ...] = ()
@@ -61,6 +63,7 @@ class LoadReport:
     mismatched: tuple[Mismatch, ...] = ()
     unexpected: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
+    kernels: int = 0
 
     def __bool__(self) -> bool:
         return not (self.missing or self.mismatched or self.unexpected)
@@ -90,18 +93,18 @@ class LoadReport:
         )
 
     def require_some(self, path: str | os.PathLike[str]) -> None:
-        """Refuse a file of which nothing was loaded.
+        """Refuse a file of which nothing was loaded, or biases alone.
 
         Args:
             path: The file, for the message.
 
         Raises:
-            UserError: Nothing was loaded.
+            UserError: No kernel was loaded.
         """
-        if not self.loaded:
+        if not self.kernels:
             held = [*self.unexpected, *(mismatch.key for mismatch in self.mismatched), *self.unused]
             raise UserError(
-                f"checkpoint {path} does not fit the model, not one of its tensors does "
+                f"checkpoint {path} does not fit the model, not one of its kernels does "
                 f"({_first(held)}): choose the model it was made for"
             )
 
@@ -192,6 +195,7 @@ def match_weights(
         mismatched=tuple(value for key, value in mismatched.items() if not key.endswith(COUNTER)),
         unexpected=_without_counters(unexpected),
         unused=_without_counters(unused),
+        kernels=sum(tensor.ndim > 1 for tensor in fitting.values()),
     )
 
 
