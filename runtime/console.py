@@ -131,7 +131,7 @@ def format_cell(value: Any) -> str:
     return str(value)
 
 
-def progress(*extra_fields: str, transient: bool = False) -> Progress:
+def progress(*extra_fields: str, transient: bool = False, shown: bool = True) -> Progress:
     """Return a progress bar with count, elapsed time and time left.
 
     A task's field ``status`` is shown on a line of its own below the bar, for what is too long to
@@ -141,6 +141,8 @@ def progress(*extra_fields: str, transient: bool = False) -> Progress:
         *extra_fields: Names of task fields to show behind the bar, e.g. ``"fps"``. Give each an
             initial value in ``add_task``.
         transient: Whether the bar disappears when it is done.
+        shown: False for work that is over before a bar could be read. It must be said here: a bar
+            that is disabled later leaves its thread behind.
     """
     from rich.progress import (
         BarColumn,
@@ -169,6 +171,7 @@ def progress(*extra_fields: str, transient: bool = False) -> Progress:
         *(TextColumn(f"{{task.fields[{field}]}}") for field in extra_fields),
         console=console(),
         transient=transient,
+        disable=not shown,
     )
 
 

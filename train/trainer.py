@@ -300,7 +300,7 @@ class Trainer:
         self._trim_logs()
 
     def _check_same_config(self, saved: str) -> None:
-        # Settings that came with a later version have their defaults in an earlier one's checkpoint.
+        # What an earlier version did not know has its default in that version's checkpoint.
         before = TrainConfig.model_validate_json(saved).model_dump(mode="json")
         now = self.config.model_dump(mode="json")
         changed = [key for key in now if before.get(key) != now[key]]

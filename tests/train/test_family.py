@@ -107,7 +107,8 @@ def test_folding_changes_nothing_but_rounding(name: str) -> None:
 
 def test_the_stride_of_the_family_is_4() -> None:
     students = {"nano", "small", "mobile", "mobilenet_v2"}
-    strides = {name: measure_complexity(name, (64, 64)).stride for name in REGISTRY}
+    with torch.device("meta"):
+        strides = {name: build_model(name).stride for name in REGISTRY}
     assert strides == {name: 8 if name in students else 4 for name in REGISTRY}
 
 

@@ -198,7 +198,8 @@ def show(
 @click.option(
     "--identities/--no-identities",
     default=None,
-    help="crowdhuman, caltech, cuhksysu, prw: give or leave out identities.  [default: given, but not for caltech]",
+    help="crowdhuman, caltech, cuhksysu, prw: give or leave out identities.  "
+    "[default: given, but not for caltech]",
 )
 @click.option(
     "--workers",

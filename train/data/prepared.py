@@ -104,8 +104,7 @@ def _read_tables(
     """
     tables = []
     found = 0
-    with progress(transient=True) as bar:
-        bar.disable = len(pictures) < MANY_LABELS
+    with progress(transient=True, shown=len(pictures) >= MANY_LABELS) as bar:
         for picture in bar.track(pictures, description=f"labels of {name}"):
             file = root / label_path(picture)
             try:

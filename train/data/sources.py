@@ -6,6 +6,7 @@ and one takes about 2 ms to decode. Prepared datasets (``train.data.prepared``) 
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -67,9 +68,11 @@ class MotSource(PictureSource):
         self._pictures: list[npt.NDArray[np.uint8]] = []
         self._labels: list[tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]] = []
         first, last = frames or (1, 1 << 60)
-        with open_source(directory) as source, progress(transient=True) as bar:
+        with ExitStack() as opened:
+            source = opened.enter_context(open_source(directory))
             # Many short sequences would only make the screen flicker.
-            bar.disable = (source.length or 0) < LONG_SEQUENCE
+            long = (source.length or 0) >= LONG_SEQUENCE
+            bar = opened.enter_context(progress(transient=True, shown=long))
             task = bar.add_task(f"reading {self.name}", total=source.length)
             for number, frame in enumerate(source, 1):
                 bar.advance(task)

@@ -156,8 +156,7 @@ class VideoFrames:
     def _read_through(self, source: FrameSource, wanted: Collection[int]) -> list[int]:
         """Read the video in order; return each frame's checksum."""
         checksums = []
-        with progress(transient=True) as bar:
-            bar.disable = (source.length or 0) < LONG_VIDEO
+        with progress(transient=True, shown=(source.length or 0) >= LONG_VIDEO) as bar:
             task = bar.add_task(f"reading {self.path.name}", total=source.length)
             for number, frame in enumerate(source, 1):
                 checksums.append(_checksum(frame))

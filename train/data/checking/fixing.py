@@ -172,8 +172,7 @@ def _write_labels(
     classes = check.listing.classes
     limits = Limits(None if classes is None else len(classes), check.listing.num_ids)
     written = {}
-    with progress() as bar:
-        bar.disable = len(pictures) < MANY_FILES
+    with progress(shown=len(pictures) >= MANY_FILES) as bar:
         task = bar.add_task("writing labels", total=len(pictures))
         for picture in pictures:
             bar.advance(task)

@@ -241,9 +241,7 @@ def in_processes(
 
     several = min(workers, len(jobs)) > 1 and expected_seconds > WORTH_PROCESSES
     results = []
-    bar = progress()
-    bar.disable = expected_seconds < WORTH_PROCESSES
-    with bar:
+    with progress(shown=expected_seconds >= WORTH_PROCESSES) as bar:
         task = bar.add_task(what, total=len(jobs))
         if not several:
             for job in jobs:

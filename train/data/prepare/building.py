@@ -208,8 +208,7 @@ def _write(
     if any(not part.labels_published for part in parts):
         claim_labels(out)
     links = [item for part in parts for item in sorted(part.links.items())]
-    with progress() as bar:
-        bar.disable = len(links) < MANY_LINKS
+    with progress(shown=len(links) >= MANY_LINKS) as bar:
         for place, published in bar.track(links, description="linking"):
             link(out, place, published)
     jobs = [

@@ -73,9 +73,8 @@ def read_odgt(file: Path, identities: bool = True) -> Iterator[Annotated]:
     number = 0
     with (
         existing_file(file, "annotation file").open("rb") as handle,
-        progress(transient=True) as bar,
+        progress(transient=True, shown=file.stat().st_size >= LARGE_FILE) as bar,
     ):
-        bar.disable = file.stat().st_size < LARGE_FILE
         for line_number, line in enumerate(
             bar.track(handle, total=_lines(file), description=f"reading {file.name}"), 1
         ):

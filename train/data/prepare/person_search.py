@@ -174,8 +174,7 @@ def read_prw(folder: Path, names: Sequence[str]) -> list[Annotated]:
         UserError: A file is missing or not of the published form.
     """
     found = []
-    with progress() as bar:
-        bar.disable = len(names) < MANY_FILES
+    with progress(shown=len(names) >= MANY_FILES) as bar:
         for name in bar.track(names, description="reading annotations"):
             file = folder / f"{name}.mat"
             try:

@@ -101,8 +101,7 @@ def collect_photos(photos: Sequence[Photos]) -> Collection:
     total = sum(len(part.annotated) for part in photos)
     # Of a folder that several parts share there is one listing.
     pictures_in = functools.cache(_pictures_in)
-    with progress() as bar:
-        bar.disable = total < MANY_PICTURES
+    with progress(shown=total >= MANY_PICTURES) as bar:
         task = bar.add_task("reading sizes", total=total)
         for part in photos:
             there = pictures_in(part.source)

@@ -60,8 +60,7 @@ def _read(sources: Sequence[tuple[Path, str]]) -> Collection:
     pictures = [pictures_below(source / IMAGES) for source, _ in sources]
     total = sum(len(names) for names in pictures)
     parts, missing = [], 0
-    with progress() as bar:
-        bar.disable = total < MANY_FILES
+    with progress(shown=total >= MANY_FILES) as bar:
         task = bar.add_task("reading labels", total=total)
         for (source, below), names in zip(sources, pictures, strict=True):
             folder, label_folder = (f"{kind}/{below}".rstrip("/") for kind in (IMAGES, LABELS))

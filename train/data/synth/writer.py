@@ -130,8 +130,7 @@ def _write(
     (folder / "gt").mkdir()
     sink = _ImageSink(folder) if image_format == "images" else _VideoSink(folder, name, config)
     lines = []
-    bar = progress()
-    bar.disable = not show
+    bar = progress(shown=show)
     try:
         with bar:
             task = bar.add_task("rendering", total=config.frames)
