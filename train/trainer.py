@@ -185,12 +185,12 @@ class Trainer:
         path = checkpoint_path(self.config.teacher.checkpoint)
         # A head that the file does not fill would teach noise.
         model = load_model(path, self.config.teacher.name, strict=True)
-        if (model.stride, model.num_classes) != (self.model.stride, self.model.num_classes):
+        if model.num_classes != self.model.num_classes:
             raise UserError(
-                f"teacher {path} has stride {model.stride} and {model.num_classes} classes, the "
-                f"student {self.model.stride} and {self.model.num_classes}: choose matching models"
+                f"teacher {path} tells {model.num_classes} classes apart, the student "
+                f"{self.model.num_classes}: choose matching models"
             )
-        teacher = FairMOTTeacher(model, self.config.distill.peak_threshold)
+        teacher = FairMOTTeacher(model, self.config.distill.peak_threshold, self.model.stride)
         return teacher.to(self.device).to(memory_format=torch.channels_last)
 
     def _build_distillation(self) -> DistillationLoss | None:

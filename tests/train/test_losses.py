@@ -151,7 +151,16 @@ def test_distillation_adds_up_its_parts(teacher_dim: int) -> None:
         config, student_channels=4, teacher_channels=6, student_dim=8, teacher_dim=teacher_dim
     )
     scores = torch.tensor([[0.9, 0.8, 0.7, 0.0]])
-    teacher = TeacherOutput(seen, torch.randn(1, 6, 6, 8), torch.tensor([[3, 9, 20, 0]]), scores)
+    cells = torch.tensor([[3, 9, 20, 0]])
+    teacher = TeacherOutput(
+        heatmap=seen["hm"],
+        cells=cells,
+        scores=scores,
+        sides=gather_cells(seen["wh"], cells),
+        offsets=gather_cells(seen["reg"], cells),
+        embeddings=gather_cells(seen["id"], cells) if teacher_dim else None,
+        features=torch.randn(1, 6, 6, 8),
+    )
     total, parts = loss(outputs, torch.randn(1, 4, 6, 8), teacher)
     expected = sum(
         getattr(config, name.removeprefix("kd_")) * part.item() for name, part in parts.items()

@@ -130,8 +130,26 @@ def read_labels(file: Path) -> Labels:
     Raises:
         UserError: A line does not parse, or a number in it is not finite; the message names it.
     """
+    table = _read_rows(file, "class id x_center y_center w h")
+    return Labels(table[:, 0].astype(np.int64), table[:, 1].astype(np.int64), table[:, 2:])
+
+
+def read_yolo_labels(file: Path) -> Labels:
+    """Read a label file of YOLO's, which knows no identities; a missing one has no objects.
+
+    Raises:
+        UserError: A line does not parse, or a number in it is not finite; the message names it.
+    """
+    table = _read_rows(file, "class x_center y_center w h")
+    classes = table[:, 0].astype(np.int64)
+    return Labels(classes, np.full(len(table), UNKNOWN_ID, np.int64), table[:, 1:])
+
+
+def _read_rows(file: Path, columns: str) -> npt.NDArray[np.float64]:
+    """Read lines of numbers, the last four being a box and those before it whole numbers."""
+    count = len(columns.split())
     if not file.exists():
-        return Labels.empty()
+        return np.zeros((0, count))
     rows = []
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
@@ -144,12 +162,8 @@ def read_labels(file: Path) -> Labels:
             row = [float(cell) for cell in line.split()]
         except ValueError:
             row = []
-        sound = len(row) == 6 and bool(np.isfinite(row).all())
-        if not sound or row[0] < 0 or any(value != int(value) for value in row[:2]):
-            raise UserError(
-                f"{file}, line {number}: expected 'class id x_center y_center w h', "
-                f"found {line[:60]!r}"
-            )
+        sound = len(row) == count and bool(np.isfinite(row).all())
+        if not sound or row[0] < 0 or any(value != int(value) for value in row[:-4]):
+            raise UserError(f"{file}, line {number}: expected '{columns}', found {line[:60]!r}")
         rows.append(row)
-    table = np.array(rows, np.float64).reshape(-1, 6)
-    return Labels(table[:, 0].astype(np.int64), table[:, 1].astype(np.int64), table[:, 2:])
+    return np.array(rows, np.float64).reshape(-1, count)

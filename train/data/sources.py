@@ -18,6 +18,7 @@ from runtime.mot import read_mot
 from runtime.opencv import cv2
 from runtime.sources import open_source
 from train.data.config import DataConfig, DatasetDataConfig, MixDataConfig, PhotoDataConfig
+from train.data.labels import read_yolo_labels
 from train.data.mix import open_mix
 from train.data.pictures import (
     JoinedSource,
@@ -123,50 +124,18 @@ class PhotoSource(PictureSource):
             raise UserError(f"{folder} holds no images: check the path and the split")
         self._pictures = [np.fromfile(file, np.uint8) for file in files]
         self._files = files
-        self._labels = [_read_yolo(root / "labels" / split / f"{file.stem}.txt") for file in files]
-        self.num_classes = 1 + max(int(classes.max(initial=0)) for classes, _ in self._labels)
+        labels = root / "labels" / split
+        self._labels = [read_yolo_labels(labels / f"{file.stem}.txt") for file in files]
+        self.num_classes = 1 + max(int(each.classes.max(initial=0)) for each in self._labels)
 
     def __len__(self) -> int:
         return len(self._pictures)
 
     def __getitem__(self, index: int) -> Sample:
         image = decode_picture(self._pictures[index], str(self._files[index]))
-        height, width = image.shape[:2]
-        classes, boxes = self._labels[index]
-        boxes = boxes * np.array([width, height, width, height], np.float32)
-        return Sample(image, boxes, classes.copy(), np.full(len(boxes), -1, np.int64))
-
-
-def _read_yolo(file: Path) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """Return a label file's classes ``[M]`` and boxes as normalised xyxy ``[M, 4]``.
-
-    A missing file has no objects.
-    """
-    if not file.exists():
-        return np.zeros(0, np.int64), np.zeros((0, 4), np.float32)
-    classes, rows = [], []
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            label, x_center, y_center, width, height = (float(cell) for cell in line.split())
-            classes.append(int(label))
-            if label != classes[-1] or label < 0:
-                raise ValueError("a class is a number from 0 on")
-        except (ValueError, OverflowError) as error:
-            raise UserError(
-                f"{file}, line {number}: expected 'class x_center y_center w h', "
-                f"found {line[:60]!r}"
-            ) from error
-        rows.append(
-            (
-                x_center - width / 2,
-                y_center - height / 2,
-                x_center + width / 2,
-                y_center + height / 2,
-            )
-        )
-    return np.array(classes, np.int64), np.array(rows, np.float32).reshape(-1, 4)
+        labels = self._labels[index]
+        boxes = labels.boxes_xyxy((image.shape[1], image.shape[0]))
+        return Sample(image, boxes, labels.classes.copy(), labels.ids.copy())
 
 
 def _shrink(image: npt.NDArray[np.uint8], longest_side: int) -> tuple[npt.NDArray[np.uint8], float]:

@@ -140,17 +140,18 @@ class DistillationLoss(nn.Module):
             The weighted total, and the parts by name, not weighted.
         """
         config, parts = self.config, {}
-        parts["kd_heatmap"] = soft_focal_loss(outputs["hm"], teacher.maps["hm"])
+        parts["kd_heatmap"] = soft_focal_loss(outputs["hm"], teacher.heatmap)
         cells, weights = teacher.cells, teacher.scores
-        student_box, teacher_box = (
-            torch.cat([sides_at(maps, cells), gather_cells(maps["reg"], cells)], dim=-1)
-            for maps in (outputs, teacher.maps)
+        student_box = torch.cat(
+            [sides_at(outputs, cells), gather_cells(outputs["reg"], cells)], dim=-1
         )
+        teacher_box = torch.cat([teacher.sides, teacher.offsets], dim=-1)
         parts["kd_box"] = weighted_l1_loss(student_box, teacher_box, weights)
         if self.has_embeddings:
+            assert teacher.embeddings is not None
             seen = weights > 0
             student_id = gather_cells(outputs["id"], cells)[seen]
-            teacher_id = gather_cells(teacher.maps["id"], cells)[seen]
+            teacher_id = teacher.embeddings[seen]
             if self.same_width:
                 parts["kd_embedding"] = embedding_cosine_loss(student_id, teacher_id)
             parts["kd_relation"] = similarity_distribution_loss(student_id, teacher_id)

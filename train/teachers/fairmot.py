@@ -2,49 +2,66 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from train.models import TrackingModel
-from train.models.decode import top_peaks
+from train.models.decode import gather_cells, sides_at, top_peaks
 from train.models.folding import fold_batch_norm
 
 MAX_PEAKS = 64
+# Inputs are multiples of it, as the smallest maps of the networks have this stride.
+MULTIPLE = 32
 
 
 @dataclass
 class TeacherOutput:
-    """What a teacher says of a batch.
+    """What a teacher says of a batch, in the cells of the student.
 
     Attributes:
-        maps: Its raw maps, at the student's resolution.
-        features: Its feature map ``[N, C, h, w]``.
-        cells: ``[N, P]`` int64, its peaks, best first.
-        scores: ``[N, P]`` float32, their scores; 0 below the threshold.
+        heatmap: Logits ``[N, C, h, w]``.
+        cells: ``[N, P]`` int64, the student's cells in which the teacher's peaks lie, best first.
+        scores: ``[N, P]`` float32, the peaks' scores; 0 below the threshold.
+        sides: ``[N, P, 4]``, distances from the centre to left, top, right and bottom, in cells.
+        offsets: ``[N, P, 2]``, the centre in its cell.
+        embeddings: ``[N, P, E]``; None from a teacher without.
+        features: Its feature map ``[N, F, h, w]``.
     """
 
-    maps: dict[str, Tensor]
-    features: Tensor
+    heatmap: Tensor
     cells: Tensor
     scores: Tensor
+    sides: Tensor
+    offsets: Tensor
+    embeddings: Tensor | None
+    features: Tensor
 
 
 class FairMOTTeacher(nn.Module):
     """A frozen model of the family, in eval mode and without gradients.
 
+    It may have another stride than its student, and looks at its own input size where that is
+    larger.
+
     Args:
         model: The trained model.
         peak_threshold: Peaks below this score are not handed on.
+        student_stride: The student's pixels per cell; None where it is the teacher's own.
     """
 
-    def __init__(self, model: TrackingModel, peak_threshold: float) -> None:
+    def __init__(
+        self, model: TrackingModel, peak_threshold: float, student_stride: int | None = None
+    ) -> None:
         super().__init__()
         self.model = model.eval().requires_grad_(False)
         # A third faster, and the same numbers.
         fold_batch_norm(self.model)
         self.peak_threshold = peak_threshold
+        self.student_stride = student_stride or model.stride
 
     def train(self, mode: bool = True) -> FairMOTTeacher:
         """Stay in eval mode: a teacher's batch statistics must not follow the student's data."""
@@ -57,9 +74,62 @@ class FairMOTTeacher(nn.Module):
         Args:
             images: ``[N, 3, H, W]`` float RGB in 0..1, the student's own input.
         """
+        height, width = images.shape[-2:]
+        own_wh = teacher_size((width, height), self.model.input_wh)
+        if own_wh != (width, height):
+            images = F.interpolate(images, own_wh[::-1], mode="bilinear", align_corners=False)
         maps, features = self.model.forward_with_features(images)
+        size_hw = (height // self.student_stride, width // self.student_stride)
         # One place per object whatever its class: boxes and embeddings do not depend on it.
         anything = maps["hm"].float().amax(dim=1, keepdim=True)
         scores, _, cells = top_peaks(anything, min(MAX_PEAKS, anything[0].numel()))
-        scores = torch.where(scores >= self.peak_threshold, scores, 0.0)
-        return TeacherOutput(maps, features, cells, scores)
+        columns, rows = cells % anything.shape[-1], cells // anything.shape[-1]
+        corner = torch.stack([columns, rows], dim=-1).float()
+        # Cells of the student per cell of the teacher, in x and y.
+        ratio = corner.new_tensor([size_hw[1], size_hw[0]]) / corner.new_tensor(
+            [anything.shape[-1], anything.shape[-2]]
+        )
+        own = ((corner + 0.5) * ratio).floor()
+        embeddings = gather_cells(maps["id"], cells) if self.model.embedding_dim else None
+        return TeacherOutput(
+            heatmap=to_grid(maps["hm"], size_hw, F.adaptive_max_pool2d),
+            cells=own[..., 1].long() * size_hw[1] + own[..., 0].long(),
+            scores=torch.where(scores >= self.peak_threshold, scores, 0.0),
+            sides=sides_at(maps, cells) * ratio.repeat(2),
+            offsets=(corner + gather_cells(maps["reg"], cells)) * ratio - own,
+            embeddings=embeddings,
+            features=to_grid(features, size_hw, F.adaptive_avg_pool2d),
+        )
+
+
+def teacher_size(
+    student_wh: tuple[int, int], teacher_wh: tuple[int, int] | None
+) -> tuple[int, int]:
+    """Return the size at which a teacher looks at its student's pictures.
+
+    The picture keeps its shape and grows until one side is the teacher's; it never shrinks.
+
+    Args:
+        student_wh: Width and height of the student's input in pixels.
+        teacher_wh: Those the teacher was trained at; None where unknown.
+
+    Examples:
+        >>> teacher_size((576, 320), (1088, 608)), teacher_size((576, 320), (416, 256))
+        ((1088, 608), (576, 320))
+    """
+    if teacher_wh is None:
+        return student_wh
+    factor = min(own / other for own, other in zip(teacher_wh, student_wh, strict=True))
+    if factor <= 1:
+        return student_wh
+    width, height = (round(side * factor / MULTIPLE) * MULTIPLE for side in student_wh)
+    return width, height
+
+
+def to_grid(maps: Tensor, size_hw: tuple[int, int], pool: Callable[..., Tensor]) -> Tensor:
+    """Bring maps ``[N, C, h, w]`` to another size: pooled to a smaller one, else interpolated."""
+    if tuple(maps.shape[-2:]) == size_hw:
+        return maps
+    if maps.shape[-2] >= size_hw[0] and maps.shape[-1] >= size_hw[1]:
+        return pool(maps, size_hw)
+    return F.interpolate(maps, size_hw, mode="bilinear", align_corners=False)

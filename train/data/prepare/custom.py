@@ -14,10 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from runtime.errors import UserError
-from train.data.labels import IMAGES, LABELS, UNKNOWN_ID, Labels, label_path, read_labels
+from train.data.labels import IMAGES, LABELS, Labels, label_path, read_labels, read_yolo_labels
 from train.data.prepare.base import (
     MARK_FILE,
     Collection,
@@ -165,7 +163,7 @@ def _read_files(
 
 
 def read_yolo(file: Path, dropped: Counter[str]) -> Labels:
-    """Read a label file of YOLO's; a missing one has no objects.
+    """Read a label file of YOLO's without the boxes that have no size.
 
     Args:
         file: Lines ``class x_center y_center w h``.
@@ -174,29 +172,9 @@ def read_yolo(file: Path, dropped: Counter[str]) -> Labels:
     Raises:
         UserError: A line does not parse; the message names it.
     """
-    if not file.exists():
-        return Labels.empty()
-    rows = []
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file} is not a text file: write the labels again") from error
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = [float(cell) for cell in line.split()]
-        except ValueError:
-            row = []
-        if len(row) != 5 or not np.isfinite(row).all() or row[0] != int(row[0]) or row[0] < 0:
-            raise UserError(
-                f"{file}, line {number}: expected 'class x_center y_center w h', "
-                f"found {line[:60]!r}"
-            )
-        rows.append(row)
-    table = np.array(rows, np.float64).reshape(-1, 5)
-    table = table[drop_sizeless(table[:, 1:], dropped)]
-    return Labels(table[:, 0].astype(np.int64), np.full(len(table), UNKNOWN_ID), table[:, 1:])
+    labels = read_yolo_labels(file)
+    kept = drop_sizeless(labels.boxes_cxcywh, dropped)
+    return Labels(labels.classes[kept], labels.ids[kept], labels.boxes_cxcywh[kept])
 
 
 def _published_parts(
