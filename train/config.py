@@ -101,7 +101,12 @@ class DistillConfig(Settings):
         box: Weight of the box loss at the teacher's centres.
         embedding: Weight of the embedding's cosine loss.
         relation: Weight of the loss on similarities between the batch's instances.
-        feature: Weight of the feature loss (PKD).
+        distance: Weight of the loss on distances between them (RKD-D).
+        angle: Weight of the loss on angles between them (RKD-A).
+        feature: Weight of the feature loss by correlation (PKD).
+        channel: Weight of the channel-wise feature loss (CWD).
+        location: Weight of the cosine between features, place by place.
+        generative: Weight of the masked generative feature loss (MGD).
         peak_threshold: Teacher peaks below this score teach no box and no embedding.
     """
 
@@ -110,7 +115,12 @@ class DistillConfig(Settings):
     box: NonNegative = 0.5
     embedding: NonNegative = 3.0
     relation: NonNegative = 1.0
+    distance: NonNegative = 0.0
+    angle: NonNegative = 0.0
     feature: NonNegative = 1.0
+    channel: NonNegative = 0.0
+    location: NonNegative = 0.0
+    generative: NonNegative = 0.0
     peak_threshold: Share = 0.2
 
 

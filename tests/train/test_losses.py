@@ -12,12 +12,12 @@ from train.data.loader import Batch
 from train.losses.distillation import (
     DistillationLoss,
     embedding_cosine_loss,
-    pearson_feature_loss,
-    similarity_distribution_loss,
     soft_focal_loss,
     weighted_l1_loss,
 )
 from train.losses.fairmot import FairMOTLoss, heatmap_focal_loss, masked_l1_loss
+from train.losses.features import pearson_feature_loss
+from train.losses.relations import similarity_distribution_loss
 from train.models.decode import gather_cells
 from train.teachers.fairmot import TeacherOutput
 

@@ -7,9 +7,31 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from train.config import DistillConfig
+from train.losses.features import (
+    MaskedGenerativeLoss,
+    channel_wise_loss,
+    location_cosine_loss,
+    pearson_feature_loss,
+)
+from train.losses.relations import (
+    relation_angle_loss,
+    relation_distance_loss,
+    similarity_distribution_loss,
+)
 from train.models.decode import gather_cells, sides_at
 from train.teachers.fairmot import TeacherOutput
 
+# By the name of their weight in the configuration.
+RELATION_LOSSES = {
+    "relation": similarity_distribution_loss,
+    "distance": relation_distance_loss,
+    "angle": relation_angle_loss,
+}
+FEATURE_LOSSES = {
+    "feature": pearson_feature_loss,
+    "channel": channel_wise_loss,
+    "location": location_cosine_loss,
+}
 # Cells that the teacher scores above this belong to an object.
 FOREGROUND = 0.3
 
@@ -59,49 +81,10 @@ def embedding_cosine_loss(student: Tensor, teacher: Tensor) -> Tensor:
     return (1 - F.cosine_similarity(student.float(), teacher.float(), dim=1)).mean()
 
 
-def similarity_distribution_loss(
-    student: Tensor, teacher: Tensor, temperature: float = 0.1
-) -> Tensor:
-    """KL divergence between the similarities of every object to all others (arXiv 2011.14670).
-
-    Widths may differ: only similarities are compared.
-
-    Args:
-        student: ``[P, D]``.
-        teacher: ``[P, E]``.
-        temperature: Of the softmax over the other objects.
-    """
-    count = len(student)
-    if count < 3:
-        return student.sum() * 0.0
-    itself = torch.eye(count, dtype=torch.bool, device=student.device)
-
-    def log_shares(embeddings: Tensor) -> Tensor:
-        unit = F.normalize(embeddings.float(), dim=1)
-        return (unit @ unit.T / temperature).masked_fill(itself, -1e4).log_softmax(dim=1)
-
-    return F.kl_div(
-        log_shares(student), log_shares(teacher), reduction="batchmean", log_target=True
-    )
-
-
-def pearson_feature_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """PKD: one minus the Pearson correlation of features, channel by channel (arXiv 2207.02039).
-
-    Args:
-        student: ``[N, C, h, w]``, adapted to the teacher's channels.
-        teacher: ``[N, C, h, w]``.
-    """
-
-    def standardised(features: Tensor) -> Tensor:
-        flat = features.float().transpose(0, 1).flatten(1)
-        return (flat - flat.mean(1, keepdim=True)) / (flat.std(1, keepdim=True) + 1e-6)
-
-    return F.mse_loss(standardised(student), standardised(teacher)) / 2
-
-
 class DistillationLoss(nn.Module):
-    """All distillation losses with their weights, and the adapter that the feature loss needs.
+    """All distillation losses with their weights, and the layers that feature losses need.
+
+    A loss of weight 0 is not computed.
 
     Args:
         config: Weights.
@@ -122,7 +105,9 @@ class DistillationLoss(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
-        self.adapter = nn.Conv2d(student_channels, teacher_channels, 1) if config.feature else None
+        features = (config.feature, config.channel, config.location, config.generative)
+        self.adapter = nn.Conv2d(student_channels, teacher_channels, 1) if any(features) else None
+        self.generative = MaskedGenerativeLoss(teacher_channels) if config.generative else None
         self.has_embeddings = student_dim > 0 and teacher_dim > 0
         self.same_width = student_dim == teacher_dim
 
@@ -154,9 +139,16 @@ class DistillationLoss(nn.Module):
             teacher_id = teacher.embeddings[seen]
             if self.same_width:
                 parts["kd_embedding"] = embedding_cosine_loss(student_id, teacher_id)
-            parts["kd_relation"] = similarity_distribution_loss(student_id, teacher_id)
+            for name, loss in RELATION_LOSSES.items():
+                if getattr(config, name):
+                    parts[f"kd_{name}"] = loss(student_id, teacher_id)
         if self.adapter is not None:
-            parts["kd_feature"] = pearson_feature_loss(self.adapter(features), teacher.features)
+            adapted = self.adapter(features)
+            for name, loss in FEATURE_LOSSES.items():
+                if getattr(config, name):
+                    parts[f"kd_{name}"] = loss(adapted, teacher.features)
+            if self.generative is not None:
+                parts["kd_generative"] = self.generative(adapted, teacher.features)
         total = sum(
             (getattr(config, name.removeprefix("kd_")) * part for name, part in parts.items()),
             torch.zeros((), device=features.device),
