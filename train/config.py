@@ -39,11 +39,16 @@ class ScheduleConfig(Settings):
     Attributes:
         epochs: An epoch is ``images_per_epoch`` pictures and ends with a checkpoint.
         images_per_epoch: Pictures drawn per epoch.
-        batch: Pictures per step.
+        batch: Pictures that pass the network at a time.
+        accumulate: Batches per step: their gradients are averaged, where one large batch would not
+            fit into memory. Batch statistics are those of each.
+        decay: How the learning rate falls: along a cosine (arXiv 1608.03983), or in steps to a
+            tenth, as FairMOT's.
+        milestones: Shares of the run at which it falls in steps.
         learning_rate: Peak of AdamW's learning rate (arXiv 1711.05101).
         weight_decay: AdamW's weight decay.
         warmup: Share of the run over which the learning rate rises.
-        final: Share of the peak that the cosine (arXiv 1608.03983) ends at.
+        final: Share of the peak that the cosine ends at.
         ema: Decay of the averaged weights, which are the ones kept.
         clip: Largest norm of the gradient.
         max_minutes: The run is planned to end by then, with its learning rate fully decayed, on a
@@ -53,6 +58,9 @@ class ScheduleConfig(Settings):
     epochs: Positive = 10
     images_per_epoch: Positive = 2000
     batch: Positive = 16
+    accumulate: Positive = 1
+    decay: Literal["cosine", "step"] = "cosine"
+    milestones: list[Share] = Field(default=[2 / 3, 0.9])
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
     weight_decay: NonNegative = 0.02
     warmup: Share = 0.05

@@ -19,15 +19,21 @@ def run_progress(step: int, total_steps: int, minutes: float, max_minutes: float
 
 
 def learning_rate(config: ScheduleConfig, progress: float) -> float:
-    """Return the rate at ``progress`` 0..1: a linear warm-up, then a cosine (arXiv 1608.03983).
+    """Return the rate at ``progress`` 0..1: a linear warm-up, then a cosine or steps.
 
     Examples:
         >>> config = ScheduleConfig(learning_rate=1.0, warmup=0.1, final=0.0)
         >>> [round(learning_rate(config, p), 3) for p in (0.05, 0.1, 0.55, 1.0)]
         [0.5, 1.0, 0.5, 0.0]
+        >>> steps = ScheduleConfig(learning_rate=1.0, warmup=0.1, decay="step", milestones=[0.5])
+        >>> [round(learning_rate(steps, p), 3) for p in (0.05, 0.49, 0.5, 1.0)]
+        [0.5, 1.0, 0.1, 0.1]
     """
     if progress < config.warmup:
         return config.learning_rate * max(progress / config.warmup, 0.01)
+    if config.decay == "step":
+        passed = sum(progress >= milestone for milestone in config.milestones)
+        return float(config.learning_rate * 0.1**passed)
     after = (progress - config.warmup) / max(1 - config.warmup, 1e-9)
     share = config.final + (1 - config.final) * (1 + math.cos(math.pi * after)) / 2
     return config.learning_rate * share

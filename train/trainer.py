@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import csv
+import itertools
 import time
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from train.config import TrainConfig
 from train.data.loader import Batch, TrainingSet, batches
 from train.data.sources import open_pictures
 from train.ema import AveragedWeights
+from train.logs import append_row, drop_rows_after
 from train.losses.distillation import DistillationLoss
 from train.losses.fairmot import FairMOTLoss
 from train.models import TrackingModel, build_model, load_model, save_model
@@ -99,17 +101,18 @@ class Trainer:
             UserError: The loss is no longer finite, or a file cannot be written.
         """
         schedule = self.config.schedule
-        steps_per_epoch = schedule.images_per_epoch // schedule.batch
+        steps_per_epoch = schedule.images_per_epoch // (schedule.batch * schedule.accumulate)
         total = schedule.epochs * steps_per_epoch
         if not steps_per_epoch:
-            raise UserError("schedule.images_per_epoch is less than one batch: raise it")
+            raise UserError("schedule.images_per_epoch is less than one step needs: raise it")
         self._say_what_is_trained(total)
         started = time.perf_counter() - self.clock.seconds
         with progress() as bar:
             task = bar.add_task("training", total=total, completed=self.clock.step)
             while self.clock.epoch < schedule.epochs and self._progress(total) < 1:
-                for batch in batches(self.data, self.clock.epoch, self.config):
-                    loss, parts = self._step(batch.to(self.device), self._progress(total))
+                epoch = batches(self.data, self.clock.epoch, self.config)
+                for some in in_groups(epoch, schedule.accumulate):
+                    loss, parts = self._step(some, self._progress(total))
                     self.clock.step += 1
                     self.clock.seconds = time.perf_counter() - started
                     if self.clock.step % self.config.log_every == 0:
@@ -126,11 +129,27 @@ class Trainer:
                 self._save(self._validate())
         return self.out / MODEL_FILE
 
-    def _step(self, batch: Batch, done: float) -> tuple[float, dict[str, float]]:
-        """Take one optimisation step; return the loss and its parts."""
+    def _step(self, some: Sequence[Batch], done: float) -> tuple[float, dict[str, float]]:
+        """Take one optimisation step on the batches together; return the loss and its parts."""
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.config.schedule, done)
         self.model.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        total, means = 0.0, dict[str, float]()
+        for batch in some:
+            loss, parts = self._losses(batch.to(self.device))
+            self._check_finite(loss, parts)
+            (loss / len(some)).backward()
+            total += float(loss.detach()) / len(some)
+            for name, part in parts.items():
+                means[name] = means.get(name, 0.0) + float(part.detach()) / len(some)
+        nn.utils.clip_grad_norm_(self.parameters, self.config.schedule.clip)
+        self.optimizer.step()
+        self.average.update(self.model)
+        return total, means
+
+    def _losses(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss of a batch and its parts."""
         images = batch.model_input()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             outputs, features = self.model.forward_with_features(images)
@@ -142,13 +161,7 @@ class Trainer:
                 distillation, more = self.distill_loss(outputs, features, seen)
             loss = (1 - alpha) * loss + alpha * distillation
             parts |= more
-        self._check_finite(loss, parts)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.parameters, self.config.schedule.clip)
-        self.optimizer.step()
-        self.average.update(self.model)
-        return float(loss.detach()), {name: float(part.detach()) for name, part in parts.items()}
+        return loss, parts
 
     def _check_finite(self, loss: Tensor, parts: dict[str, Tensor]) -> None:
         if torch.isfinite(loss):
@@ -216,7 +229,8 @@ class Trainer:
             say(f"teacher  {self.teacher.model.name}, alpha {self.config.distill.alpha}")
         limit = self.config.schedule.max_minutes
         bound = f", at most {limit:g} minutes" if limit else ""
-        say(f"schedule {total} steps of {self.config.schedule.batch} pictures{bound}")
+        pictures = self.config.schedule.batch * self.config.schedule.accumulate
+        say(f"schedule {total} steps of {pictures} pictures{bound}")
 
     def _validate(self) -> DetectionScores | None:
         """Try the averaged weights on held-out pictures; None without any."""
@@ -297,7 +311,8 @@ class Trainer:
             raise UserError(
                 f"{file} is not a checkpoint of this run ({reason}): start without --resume"
             ) from error
-        self._trim_logs()
+        for name in (LOG_FILE, VALIDATION_FILE):
+            drop_rows_after(self.out / name, self.clock.step)
 
     def _check_same_config(self, saved: str) -> None:
         # What an earlier version did not know has its default in that version's checkpoint.
@@ -310,24 +325,12 @@ class Trainer:
                 "resume with the same one, or start in another folder"
             )
 
-    def _trim_logs(self) -> None:
-        """Drop the rows of steps that are going to be taken again."""
-        for name in (LOG_FILE, VALIDATION_FILE):
-            file = self.out / name
-            if file.exists():
-                header, *rows = file.read_text(encoding="utf-8").splitlines(keepends=True)
-                kept = [row for row in rows if int(row.split(",")[1]) <= self.clock.step]
-                file.write_text("".join([header, *kept]), encoding="utf-8")
 
-
-def append_row(file: Path, row: dict[str, Any]) -> None:
-    """Append a row to a CSV file; the first row names the columns."""
-    fresh = not file.exists()
-    with file.open("a", newline="", encoding="utf-8") as handle:
-        writer = csv.DictWriter(handle, list(row))
-        if fresh:
-            writer.writeheader()
-        writer.writerow(row)
+def in_groups(items: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
+    """Yield ``size`` items at a time; what is left at the end is dropped."""
+    rest = iter(items)
+    while len(group := list(itertools.islice(rest, size))) == size:
+        yield group
 
 
 def parameter_groups(*modules: nn.Module | None) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from runtime.errors import UserError
 from train.config import TrainConfig
+from train.data.loader import batches
 from train.models import load_model
 from train.trainer import LOG_FILE, MODEL_FILE, STATE_FILE, Trainer
 
@@ -170,3 +171,28 @@ def test_a_killed_process_leaves_a_checkpoint_to_go_on_from(
     for arguments in ([str(killed), "--resume"], [str(whole)]):
         subprocess.run([*command, *arguments], check=True, capture_output=True)
     assert_same_weights(killed / MODEL_FILE, whole / MODEL_FILE)
+
+
+def test_gradients_of_several_batches_are_averaged(
+    tiny_config: dict[str, Any], tmp_path: Path
+) -> None:
+    schedule = tiny_config["schedule"] | {"clip": 1e9}
+    gradients = []
+    for count in (1, 3):
+        trainer = Trainer(with_changes(tiny_config, schedule=schedule), tmp_path)
+        batch = next(batches(trainer.data, 0, trainer.config))
+        loss, parts = trainer._step([batch] * count, 0.0)
+        gradients.append([p.grad.clone() for p in trainer.parameters if p.grad is not None])
+        assert parts["hm"] > 0 and loss > 0
+    assert len(gradients[0]) == len(gradients[1]) > 50
+    for single, several in zip(*gradients, strict=True):
+        torch.testing.assert_close(several, single, rtol=1e-3, atol=1e-5)
+
+
+def test_a_step_takes_as_many_batches_as_it_is_told(
+    tiny_config: dict[str, Any], tmp_path: Path
+) -> None:
+    # 12 pictures an epoch are 3 batches of 4: one step of 2 batches, and one that is left over.
+    schedule = tiny_config["schedule"] | {"accumulate": 2}
+    Trainer(with_changes(tiny_config, schedule=schedule), tmp_path).run()
+    assert len(losses(tmp_path)) == 2
