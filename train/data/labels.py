@@ -8,6 +8,8 @@ label file as if it had been.
 
 from __future__ import annotations
 
+import io
+import math
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -150,9 +152,24 @@ def _read_rows(file: Path, columns: str) -> npt.NDArray[np.float64]:
     count = len(columns.split())
     if not file.exists():
         return np.zeros((0, count))
+    content = file.read_bytes()
+    if not content.strip():
+        return np.zeros((0, count))
+    try:
+        # Five times as fast as line by line, which a file with a fault is read by, for its message.
+        table = np.loadtxt(io.BytesIO(content), comments=None, ndmin=2, encoding="utf-8")
+    except ValueError:
+        table = np.zeros((0, 0))
+    if table.shape[1] == count and all(_is_row(row) for row in table.tolist()):
+        return table
+    return _read_lines(file, content, columns)
+
+
+def _read_lines(file: Path, content: bytes, columns: str) -> npt.NDArray[np.float64]:
+    count = len(columns.split())
     rows = []
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = content.decode("utf-8").splitlines()
     except UnicodeDecodeError as error:
         raise UserError(f"{file} is not a text file: write the labels again") from error
     for number, line in enumerate(lines, 1):
@@ -162,8 +179,16 @@ def _read_rows(file: Path, columns: str) -> npt.NDArray[np.float64]:
             row = [float(cell) for cell in line.split()]
         except ValueError:
             row = []
-        sound = len(row) == count and bool(np.isfinite(row).all())
-        if not sound or row[0] < 0 or any(value != int(value) for value in row[:-4]):
+        if len(row) != count or not _is_row(row):
             raise UserError(f"{file}, line {number}: expected '{columns}', found {line[:60]!r}")
         rows.append(row)
     return np.array(rows, np.float64).reshape(-1, count)
+
+
+def _is_row(row: list[float]) -> bool:
+    """Tell whether numbers are finite, the class is none below 0, and class and identity whole."""
+    return (
+        all(map(math.isfinite, row))
+        and row[0] >= 0
+        and all(value == int(value) for value in row[:-4])
+    )

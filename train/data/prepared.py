@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -107,12 +106,9 @@ def _read_tables(
     with progress(transient=True, shown=len(pictures) >= MANY_LABELS) as bar:
         for picture in bar.track(pictures, description=f"labels of {name}"):
             file = root / label_path(picture)
-            try:
-                text = file.read_bytes()
-                found += 1
-            except OSError:
-                text = b""
-            tables.append(_parse(file, text) if text.strip() else np.zeros((0, 6)))
+            found += file.exists()
+            labels = read_labels(file)
+            tables.append(np.column_stack([labels.classes, labels.ids, labels.boxes_cxcywh]))
     if not found:
         raise UserError(
             f"{name}: none of {len(pictures)} pictures has labels; the first should stand at "
@@ -120,21 +116,6 @@ def _read_tables(
         )
     starts = np.cumsum([0, *(len(table) for table in tables)])
     return starts, np.concatenate(tables)
-
-
-def _parse(file: Path, text: bytes) -> npt.NDArray[np.float64]:
-    """Return a label file's rows, ``[M, 6]``."""
-    try:
-        # Five times as fast as line by line, which a file with a fault is read by, for its message.
-        table = np.loadtxt(io.BytesIO(text), comments=None, ndmin=2, encoding="utf-8")
-        whole = table.shape[1] == 6 and bool(np.isfinite(table).all())
-        whole = whole and bool(((table[:, 0] >= 0) & (table[:, 0] % 1 == 0)).all())
-    except ValueError:
-        whole = False
-    if whole:
-        return table
-    labels = read_labels(file)
-    return np.column_stack([labels.classes, labels.ids, labels.boxes_cxcywh])
 
 
 def _open_videos(

@@ -7,10 +7,12 @@ checkpoints.
 
 from __future__ import annotations
 
+from typing import Any
+
 import timm
 from torch import Tensor, nn
 
-from train.models.heads import TrackingModel
+from train.models.heads import TrackingModel, family_model
 from train.models.neck import NeckConv, bilinear_upsampling
 
 # Channels at strides 4, 8, 16 and 32.
@@ -98,30 +100,11 @@ class DLABody(nn.Module):
         return self.ida_up(merged[:3])[-1]
 
 
-def build_dla(
-    name: str,
-    *,
-    num_classes: int,
-    embedding_dim: int,
-    head_channels: int = 256,
-    ltrb: bool = True,
-) -> TrackingModel:
+def build_dla(name: str, **heads: Any) -> TrackingModel:
     """Build ``dla_34`` or, with plain convolutions in the neck, ``dla_34_conv``.
 
     Args:
         name: Name in the registry.
-        num_classes: Number of classes.
-        embedding_dim: Width of the embedding, 0 for none.
-        head_channels: Channels inside each head.
-        ltrb: See ``TrackingModel``.
+        **heads: See ``family_model``.
     """
-    return TrackingModel(
-        name,
-        DLABody(deformable=not name.endswith("_conv")),
-        feature_channels=CHANNELS[0],
-        stride=4,
-        num_classes=num_classes,
-        embedding_dim=embedding_dim,
-        head_channels=head_channels,
-        ltrb=ltrb,
-    )
+    return family_model(name, DLABody(not name.endswith("_conv")), CHANNELS[0], **heads)

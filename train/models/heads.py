@@ -164,6 +164,42 @@ class TrackingModel(nn.Module):
         return sum(parameter.numel() for parameter in self.parameters())
 
 
+def family_model(
+    name: str,
+    body: nn.Module,
+    feature_channels: int,
+    *,
+    num_classes: int,
+    embedding_dim: int,
+    head_channels: int = 256,
+    ltrb: bool = True,
+    head_activation: type[nn.Module] = nn.ReLU,
+) -> TrackingModel:
+    """Put FairMOT's heads on a body of stride 4.
+
+    Args:
+        name: Name in the registry.
+        body: Maps images to features ``[N, feature_channels, H / 4, W / 4]``.
+        feature_channels: Channels of the features.
+        num_classes: Number of classes.
+        embedding_dim: Width of the embedding, 0 for none.
+        head_channels: Channels inside each head.
+        ltrb: See ``TrackingModel``.
+        head_activation: Inside the heads.
+    """
+    return TrackingModel(
+        name,
+        body,
+        feature_channels=feature_channels,
+        stride=4,
+        num_classes=num_classes,
+        embedding_dim=embedding_dim,
+        head_channels=head_channels,
+        ltrb=ltrb,
+        head_activation=head_activation,
+    )
+
+
 def initialise(module: nn.Module) -> None:
     """Initialise convolutions for ReLU (He et al., arXiv 1502.01852) and norms to identity."""
     for layer in module.modules():

@@ -5,12 +5,14 @@ The body is timm's, whose layers are named as in the published ImageNet and Fair
 
 from __future__ import annotations
 
+from typing import Any
+
 import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from train.models.heads import TrackingModel
+from train.models.heads import TrackingModel, family_model
 
 
 class HRNetBody(nn.Module):
@@ -37,31 +39,12 @@ class HRNetBody(nn.Module):
         return torch.cat([first, *enlarged], dim=1)
 
 
-def build_hrnet(
-    name: str,
-    *,
-    num_classes: int,
-    embedding_dim: int,
-    head_channels: int = 256,
-    ltrb: bool = True,
-) -> TrackingModel:
+def build_hrnet(name: str, **heads: Any) -> TrackingModel:
     """Build ``hrnet_18`` or ``hrnet_32``.
 
     Args:
         name: Name in the registry; its number is the width.
-        num_classes: Number of classes.
-        embedding_dim: Width of the embedding, 0 for none.
-        head_channels: Channels inside each head.
-        ltrb: See ``TrackingModel``.
+        **heads: See ``family_model``.
     """
     width = int(name.removeprefix("hrnet_"))
-    return TrackingModel(
-        name,
-        HRNetBody(width),
-        feature_channels=15 * width,
-        stride=4,
-        num_classes=num_classes,
-        embedding_dim=embedding_dim,
-        head_channels=head_channels,
-        ltrb=ltrb,
-    )
+    return family_model(name, HRNetBody(width), 15 * width, **heads)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from runtime.errors import UserError
 from runtime.files import existing_file
-from train.models.heads import TrackingModel
+from train.models.heads import TrackingModel, family_model
 from train.models.neck import NeckConv, bilinear_upsampling, neck_conv
 from train.models.pixels import PixelNorm
 
@@ -131,35 +131,16 @@ def load_timm_weights(body: PyramidBody, path: str | os.PathLike[str]) -> None:
         body.base.load_state_dict(base.state_dict())
 
 
-def build_pyramid(
-    name: str,
-    *,
-    num_classes: int,
-    embedding_dim: int,
-    head_channels: int = 256,
-    ltrb: bool = True,
-    deformable: bool = True,
-) -> TrackingModel:
+def build_pyramid(name: str, *, deformable: bool = True, **heads: Any) -> TrackingModel:
     """Build ``resnet_18``, ``resnet_34``, ``resnet_50`` or ``timm:NAME``.
 
     Args:
         name: Name in the registry.
-        num_classes: Number of classes.
-        embedding_dim: Width of the embedding, 0 for none.
-        head_channels: Channels inside each head.
-        ltrb: See ``TrackingModel``.
         deformable: False takes plain convolutions in the neck, which any device runs fast.
+        **heads: See ``family_model``.
     """
     foreign = name.startswith(PREFIX)
     timm_name = name.removeprefix(PREFIX) if foreign else name.replace("_", "")
-    return TrackingModel(
-        name,
-        # FairMOT feeds its ResNets pixels as they are.
-        PyramidBody(timm_name, deformable, normalise=foreign),
-        feature_channels=CHANNELS[-1],
-        stride=4,
-        num_classes=num_classes,
-        embedding_dim=embedding_dim,
-        head_channels=head_channels,
-        ltrb=ltrb,
-    )
+    # FairMOT feeds its ResNets pixels as they are.
+    body = PyramidBody(timm_name, deformable, normalise=foreign)
+    return family_model(name, body, CHANNELS[-1], **heads)

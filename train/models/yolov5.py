@@ -6,11 +6,13 @@ so that both its own and FairMOT's checkpoints fit. Cross-stage partial networks
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from train.models.heads import TrackingModel
+from train.models.heads import TrackingModel, family_model
 
 WIDTH = 64
 
@@ -126,31 +128,14 @@ class YOLOv5Body(nn.Module):
         return features
 
 
-def build_yolov5(
-    name: str,
-    *,
-    num_classes: int,
-    embedding_dim: int,
-    head_channels: int = WIDTH,
-    ltrb: bool = True,
-) -> TrackingModel:
-    """Build ``yolov5s``.
+def build_yolov5(name: str, *, head_channels: int = WIDTH, **heads: Any) -> TrackingModel:
+    """Build ``yolov5s``, whose heads are narrower than the others' and use SiLU.
 
     Args:
         name: Name in the registry.
-        num_classes: Number of classes.
-        embedding_dim: Width of the embedding, 0 for none.
         head_channels: Channels inside each head.
-        ltrb: See ``TrackingModel``.
+        **heads: See ``family_model``.
     """
-    return TrackingModel(
-        name,
-        YOLOv5Body(),
-        feature_channels=WIDTH,
-        stride=4,
-        num_classes=num_classes,
-        embedding_dim=embedding_dim,
-        head_channels=head_channels,
-        ltrb=ltrb,
-        head_activation=nn.SiLU,
+    return family_model(
+        name, YOLOv5Body(), WIDTH, head_channels=head_channels, head_activation=nn.SiLU, **heads
     )
