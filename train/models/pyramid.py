@@ -45,7 +45,9 @@ class PyramidBody(nn.Module):
         self.base: nn.Module = base
         statistics = (base.pretrained_cfg["mean"], base.pretrained_cfg["std"])
         self.normalise = PixelNorm(*statistics) if normalise else nn.Identity()
-        *laterals, inputs = base.feature_info.channels()
+        strides, channels = base.feature_info.reduction(), base.feature_info.channels()
+        self.levels = [strides.index(stride) for stride in STRIDES]
+        *laterals, inputs = (channels[level] for level in self.levels)
         for level, (outputs, lateral) in enumerate(
             zip(CHANNELS, reversed(laterals), strict=True), start=1
         ):
@@ -64,7 +66,8 @@ class PyramidBody(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images ``[N, 3, H, W]`` to features ``[N, 64, H / 4, W / 4]``."""
-        *laterals, merged = self.base(self.normalise(images))
+        maps = self.base(self.normalise(images))
+        *laterals, merged = (maps[level] for level in self.levels)
         for level, lateral in enumerate(reversed(laterals), start=1):
             upsample, project, smooth = (
                 self.get_submodule(f"{part}_layer{level}")
@@ -91,20 +94,19 @@ def create_base(timm_name: str, **options: Any) -> Any:
         hint = f", perhaps one of {near}" if near else ""
         raise UserError(f"timm {timm.__version__} has no model {timm_name!r}: choose another{hint}")
     try:
-        whole: Any = timm.create_model(timm_name, features_only=True)
-        info = whole.feature_info
-        indices = tuple(index for index, stride in enumerate(info.reduction()) if stride in STRIDES)
-        if tuple(info.reduction()[index] for index in indices) != STRIDES:
-            raise UserError(
-                f"timm's {timm_name} gives maps at strides {info.reduction()}, not 4, 8, 16 and "
-                "32: choose a body that does, e.g. a convolutional one"
-            )
-        return timm.create_model(timm_name, features_only=True, out_indices=indices, **options)
+        base: Any = timm.create_model(timm_name, features_only=True, **options)
+        strides = base.feature_info.reduction()
     except (RuntimeError, AttributeError, AssertionError, TypeError) as error:
         reason = " ".join(str(error).split())[:120]
         raise UserError(
             f"timm's {timm_name} cannot be used as a body ({reason}): choose another"
         ) from error
+    if not set(STRIDES) <= set(strides):
+        raise UserError(
+            f"timm's {timm_name} gives maps at strides {strides}, not 4, 8, 16 and 32: choose a "
+            "body that does, e.g. a convolutional one"
+        )
+    return base
 
 
 def load_timm_weights(body: PyramidBody, path: str | os.PathLike[str]) -> None:
