@@ -6,18 +6,15 @@ import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from benchmarks.metrics import SequenceData, evaluate, iou_ltwh, sequence_from_boxes
-from benchmarks.metrics.assignment import assign_max
+from benchmarks.metrics import (
+    SequenceData,
+    counting_rows,
+    evaluate,
+    first_repeat,
+    sequence_from_rows,
+)
 from runtime.errors import UserError
 from runtime.mot import MotRows, read_mot, read_sequence_info
-
-PEDESTRIAN = 1
-# MOT16 and MOT17: person on vehicle, static person, distractor, reflection. A tracker is neither
-# rewarded nor punished for finding one.
-DISTRACTORS = (2, 7, 8, 12)
 
 
 def score_file(gt: str | os.PathLike[str], results: str | os.PathLike[str]) -> dict[str, Any]:
@@ -67,19 +64,9 @@ def load_sequence(gt_file: str | os.PathLike[str], results: str | os.PathLike[st
                 f"{path} has a row for frame {rows.frames[-1]}, but {info_file} says that the "
                 f"sequence has {length} frames: give the results of this sequence"
             )
-    counting = truth[(truth.marks != 0) & (truth.classes == PEDESTRIAN)]
-    _check_unique(counting, gt_path)
+    _check_unique(truth[counting_rows(truth)], gt_path)
     _check_unique(found, results_path)
-    found = drop_distractor_matches(truth, found)
-    return sequence_from_boxes(
-        counting.frames,
-        counting.ids,
-        counting.boxes_ltwh,
-        found.frames,
-        found.ids,
-        found.boxes_ltwh,
-        length,
-    )
+    return sequence_from_rows(truth, found, length)
 
 
 def ground_truth_file(path: str | os.PathLike[str]) -> Path:
@@ -106,41 +93,12 @@ def sequence_info_file(gt_file: Path) -> Path | None:
     return next((file for file in candidates if file.is_file()), None)
 
 
-def drop_distractor_matches(truth: MotRows, found: MotRows) -> MotRows:
-    """Return the result rows that do not match a distractor of the ground truth.
-
-    Args:
-        truth: All ground-truth rows, those that do not count included.
-        found: Result rows.
-
-    Returns:
-        ``found`` without the boxes that the best assignment at IoU 0.5 gives to a distractor.
-    """
-    distractors = np.isin(truth.classes, DISTRACTORS)
-    keep = np.ones(len(found), bool)
-    for frame in np.unique(truth.frames[distractors]):
-        gt_rows, rows = _rows_of(truth, frame), _rows_of(found, frame)
-        similarity = iou_ltwh(truth.boxes_ltwh[gt_rows], found.boxes_ltwh[rows])
-        similarity[similarity < 0.5 - np.finfo(np.float64).eps] = 0.0
-        matched_gt, matched = assign_max(similarity)
-        drop = (similarity[matched_gt, matched] > 0) & distractors[gt_rows[matched_gt]]
-        keep[rows[matched[drop]]] = False
-    return found[keep]
-
-
-def _rows_of(rows: MotRows, frame: int) -> npt.NDArray[np.intp]:
-    """Return the indices of one frame's rows; the rows are sorted by frame."""
-    return np.arange(*np.searchsorted(rows.frames, [frame, frame + 1]))
-
-
 def _check_unique(rows: MotRows, path: Path) -> None:
-    keys = np.stack([rows.frames, rows.ids], axis=1)
-    known, counts = np.unique(keys, axis=0, return_counts=True)
-    if (counts > 1).any():
-        frame, identity = known[counts > 1][0]
+    repeat = first_repeat(rows.frames, rows.ids)
+    if repeat is not None:
         raise UserError(
-            f"{path}, frame {frame}: identity {identity} occurs {counts[counts > 1][0]} times, "
-            "and each may occur once per frame: correct the file"
+            f"{path}, frame {repeat.frame}: identity {repeat.identity} occurs {repeat.times} "
+            "times, and each may occur once per frame: correct the file"
         )
 
 

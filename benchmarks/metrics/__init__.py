@@ -1,4 +1,4 @@
-"""CLEAR, identity and HOTA figures of one sequence, in NumPy and ``lap`` alone.
+"""CLEAR, identity and HOTA figures of a sequence or several, in NumPy and ``lap`` alone.
 
 The figures equal TrackEval's (https://github.com/JonathonLuiten/TrackEval), down to its choices for
 empty sequences; the tests hold them against each other. Where two assignments score exactly the
@@ -11,6 +11,13 @@ This package imports nothing of the project, so that training may use it as well
 from __future__ import annotations
 
 from benchmarks.metrics.clear import ClearScores, FrameMatches, clear_matches, clear_scores
+from benchmarks.metrics.combine import combine
+from benchmarks.metrics.counting import (
+    counting_rows,
+    distractor_matches,
+    first_repeat,
+    sequence_from_rows,
+)
 from benchmarks.metrics.evaluate import Scores, evaluate
 from benchmarks.metrics.hota import HotaScores, hota_scores
 from benchmarks.metrics.identity import IdentityScores, identity_scores
@@ -26,10 +33,15 @@ __all__ = [
     "SequenceData",
     "clear_matches",
     "clear_scores",
+    "combine",
+    "counting_rows",
+    "distractor_matches",
     "evaluate",
+    "first_repeat",
     "hota_scores",
     "identity_scores",
     "iou_ltwh",
     "sequence_from_boxes",
     "sequence_from_frames",
+    "sequence_from_rows",
 ]

@@ -34,6 +34,8 @@ class HotaScores:
     Attributes:
         alphas: ``[19]`` localisation thresholds.
         tp: ``[19]`` matched boxes.
+        fn: ``[19]`` ground-truth boxes without a match.
+        fp: ``[19]`` tracker boxes without a match.
         hota: ``[19]`` geometric mean of ``deta`` and ``assa``.
         deta: ``[19]`` detection accuracy, TP / (TP + FN + FP).
         assa: ``[19]`` association accuracy, averaged over the matched boxes.
@@ -42,6 +44,8 @@ class HotaScores:
 
     alphas: FloatArray
     tp: IntArray
+    fn: IntArray
+    fp: IntArray
     hota: FloatArray
     deta: FloatArray
     assa: FloatArray
@@ -62,7 +66,7 @@ def hota_scores(data: SequenceData) -> HotaScores:
     tracker_count = _count(data.tracker_ids, data.tracker_id_count)
     pairs, similarities = _match_all(data, _alignment(data, gt_count, tracker_count))
     counted = similarities[None, :] >= alphas[:, None] - _EPS
-    tp = counted.sum(axis=1)
+    tp = counted.sum(axis=1).astype(np.int64)
     association = np.zeros(len(alphas))
     # Only pairs of identities that were ever matched: far fewer than there could be.
     known, pair_index = np.unique(pairs, return_inverse=True)
@@ -77,7 +81,9 @@ def hota_scores(data: SequenceData) -> HotaScores:
     similarity_sum = (similarities[None, :] * counted).sum(axis=1)
     return HotaScores(
         alphas=alphas,
-        tp=tp.astype(np.int64),
+        tp=tp,
+        fn=data.gt_box_count - tp,
+        fp=data.tracker_box_count - tp,
         hota=np.sqrt(deta * assa),
         deta=deta,
         assa=assa,

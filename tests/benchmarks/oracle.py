@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,32 @@ def trackeval_module() -> Any:
 
 def oracle_scores(data: SequenceData) -> dict[str, Any]:
     """Score a sequence with TrackEval, under our names."""
-    trackeval = trackeval_module()
+    results = _oracle_results(data)
+    return rename(*(results[name] for name in ("CLEAR", "Identity", "HOTA")))
+
+
+def oracle_combined(parts: Sequence[SequenceData]) -> dict[str, Any]:
+    """Score several sequences together with TrackEval, under our names."""
+    per_part = {str(number): _oracle_results(part) for number, part in enumerate(parts)}
+    return rename(
+        *(
+            metric.combine_sequences({key: results[name] for key, results in per_part.items()})
+            for name, metric in _oracle_metrics().items()
+        )
+    )
+
+
+def _oracle_metrics() -> dict[str, Any]:
+    metrics = trackeval_module().metrics
+    quiet = {"PRINT_CONFIG": False}
+    return {
+        "CLEAR": metrics.CLEAR(quiet),
+        "Identity": metrics.Identity(quiet),
+        "HOTA": metrics.HOTA(),
+    }
+
+
+def _oracle_results(data: SequenceData) -> dict[str, dict[str, Any]]:
     arguments = {
         "num_timesteps": len(data),
         "num_gt_dets": data.gt_box_count,
@@ -32,11 +58,7 @@ def oracle_scores(data: SequenceData) -> dict[str, Any]:
         "tracker_ids": list(data.tracker_ids),
         "similarity_scores": list(data.similarities),
     }
-    quiet = {"PRINT_CONFIG": False}
-    clear = trackeval.metrics.CLEAR(quiet).eval_sequence(arguments)
-    identity = trackeval.metrics.Identity(quiet).eval_sequence(arguments)
-    hota = trackeval.metrics.HOTA().eval_sequence(arguments)
-    return rename(clear, identity, hota)
+    return {name: metric.eval_sequence(arguments) for name, metric in _oracle_metrics().items()}
 
 
 def rename(clear: dict[str, Any], identity: dict[str, Any], hota: dict[str, Any]) -> dict[str, Any]:

@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.accuracy import load_sequence, score_file
-from benchmarks.metrics import evaluate, sequence_from_frames
+from benchmarks.metrics import combine, evaluate, sequence_from_frames
 from runtime.mot import read_mot
 from tests.benchmarks.oracle import (
     DATA,
     assert_same,
+    oracle_combined,
     oracle_scores,
     random_sequence,
     rename,
@@ -46,6 +47,30 @@ def test_small_cases(gt, tracks, similarity):
 def test_random_sequences(seed, frames, objects, tracks):
     data = random_sequence(seed, frames, objects, tracks)
     assert_same(evaluate(data).to_dict(), oracle_scores(data))
+
+
+def test_nothing_cannot_be_combined():
+    with pytest.raises(ValueError, match="no scores"):
+        combine([])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=4), st.integers(1, 7))
+def test_random_sequences_combined(seeds, objects):
+    # Lengths 0 to 8, so that some sequences have no boxes on a side, or no frames.
+    parts = [random_sequence(seed, seed % 9, objects, seed % 7) for seed in seeds]
+    ours, theirs = combine([evaluate(part) for part in parts]).to_dict(), oracle_combined(parts)
+    if not sum(part.gt_box_count for part in parts):
+        # Without any ground truth TrackEval's MOTA is 0 for a sequence and -FP for several.
+        assert ours["MOTA"] == 0
+        theirs["MOTA"] = 0.0
+    assert_same(ours, theirs)
+    assert ours["frames"] == sum(map(len, parts))
+
+
+def test_one_sequence_combined_is_itself():
+    alone = evaluate(random_sequence(3, 12, 5, 6)).to_dict()
+    assert_same(combine([evaluate(random_sequence(3, 12, 5, 6))]).to_dict(), alone)
 
 
 def test_similarities_on_the_thresholds():
