@@ -110,6 +110,24 @@ def data(
 
 
 @cli.command()
+@click.option("--threads", type=POSITIVE, help="Threads of the inference engine.")
+@click.option("--json", "json_file", type=FILE, help="Write the figures to this file as well.")
+def distil(threads: int | None, json_file: Path | None) -> None:
+    """Train a student with and without each kind of teacher, over three seeds, and score all.
+
+    Takes about an hour on two cores. The configurations lie in benchmarks/configs/distil, want the
+    footage and the ONNX teachers in ../shared, and write to out/distil, where what is finished is
+    not made again.
+    """
+    from benchmarks.distil import measure, print_record
+
+    _check_output(json_file)
+    record = measure(threads)
+    print_record(record)
+    _write_json(json_file, record)
+
+
+@cli.command()
 @click.argument("run_dirs", nargs=-1, required=True, type=FILE, metavar="RUN_DIR [RUN_DIR]...")
 @click.option("-o", "--output", type=FILE, required=True, help="The HTML file to write.")
 @click.option("--title", default="Tracker report", show_default=True, help="Heading of the page.")

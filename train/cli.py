@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -48,7 +53,7 @@ class CommandOrDefault(click.Group):
 def cli() -> None:
     """Train what CONFIG describes: a teacher, or a student distilled from one.
 
-    CONFIG is a YAML file. With a `teacher:` section the model is distilled from that teacher,
+    CONFIG is a YAML file. With a `distill:` section the model is distilled from the teachers in it,
     without one it is trained on labels alone. A file with the name of a command is given as
     `./NAME`.
     """
@@ -85,25 +90,64 @@ def train(
         return
     if config is None or out is None:
         raise click.UsageError("give a CONFIG and --out DIR, or --list-models")
+    with ended_like_ctrl_c():
+        from train.processes import errors_of_others
+
+        with errors_of_others():
+            run(config, out, overrides, resume=resume, overwrite=overwrite, strict=strict)
+
+
+def run(
+    config: Path,
+    out: Path,
+    overrides: tuple[str, ...],
+    *,
+    resume: bool,
+    overwrite: bool,
+    strict: bool,
+) -> None:
+    """Train in a folder, once it is sure that no other run is lost by it."""
     from runtime.errors import UserError
     from runtime.files import output_directory
     from train.config import load_config
-    from train.trainer import LOG_FILE, STATE_FILE, VALIDATION_FILE, Trainer
+    from train.state import BEST_FILE, LOGS, STATE_FILE
+    from train.trainer import Trainer
 
     settings = load_config(config, overrides)
     directory = output_directory(out)
-    if (directory / STATE_FILE).exists() and not resume:
-        if not overwrite:
-            raise UserError(
-                f"{directory} already holds a run: add --resume to go on with it, --overwrite to "
-                "start anew, or choose another --out"
-            )
-        (directory / STATE_FILE).unlink()
+    if (directory / STATE_FILE).exists() and not resume and not overwrite:
+        raise UserError(
+            f"{directory} already holds a run: add --resume to go on with it, --overwrite to "
+            "start anew, or choose another --out"
+        )
     if not resume:
-        for log in (LOG_FILE, VALIDATION_FILE):
-            (directory / log).unlink(missing_ok=True)
+        for name in (STATE_FILE, BEST_FILE, *LOGS):
+            (directory / name).unlink(missing_ok=True)
     model = Trainer(settings, directory, resume, strict).run()
-    click.echo(f"model: {model}")
+    if is_first_process():
+        click.echo(f"model: {model}")
+
+
+def is_first_process() -> bool:
+    """Tell whether this is the first of the processes that a launcher has started, or the only."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+@contextmanager
+def ended_like_ctrl_c() -> Iterator[None]:
+    """Let SIGTERM, which schedulers send, end a run like Ctrl-C.
+
+    Of several processes the first one alone speaks: the others may be waiting for it where they
+    could not answer the signal.
+    """
+    if threading.current_thread() is not threading.main_thread() or not is_first_process():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 cli.default = train
@@ -125,4 +169,34 @@ def convert(source: Path, out: Path) -> None:
     click.echo(f"weights: {out}, {len(tensors)} tensors, {megabytes:.1f} MB")
 
 
+@cli.command("compare", context_settings=CONTEXT)
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="Folder for runs and table."
+)
+@click.option(
+    "--resume/--overwrite",
+    default=True,
+    help="Go on with the runs in --out (the default), or start those anew whose configuration "
+    "has changed.",
+)
+def compare_settings(config: Path, out: Path, resume: bool) -> None:
+    """Train a student under several settings and seeds, and compare.
+
+    CONFIG is a YAML file with a `base:` configuration, `seeds:`, named `settings:` that override
+    parts of the base, and `test:` sequences that the finished models track. The command can be
+    stopped and given again: what is finished is not done again.
+    """
+    import shlex
+    import sys
+
+    from train.compare.comparing import compare
+
+    table = compare(config, out, not resume, shlex.join(["kd-train", *sys.argv[1:]]))
+    click.echo(f"table: {table}")
+
+
 main = run_command(cli, "kd-train")
+
+if __name__ == "__main__":
+    main()

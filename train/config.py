@@ -12,7 +12,19 @@ from pydantic import Field, ValidationError, model_validator
 from runtime.errors import UserError
 from runtime.files import existing_file
 from train.data.config import AugmentConfig, AugmentStyle, DataConfig
-from train.settings import NonNegative, Positive, Settings, Share, in_words, one_line
+from train.settings import (
+    NonNegative,
+    Positive,
+    Settings,
+    Share,
+    in_words,
+    one_line,
+    read_yaml,
+)
+from train.teachers.config import DistillConfig
+from train.tracking_config import TrackingValidationConfig
+
+PRESETS = Path(__file__).parent / "presets"
 
 
 class ModelConfig(Settings):
@@ -39,7 +51,8 @@ class ScheduleConfig(Settings):
     Attributes:
         epochs: An epoch is ``images_per_epoch`` pictures and ends with a checkpoint.
         images_per_epoch: Pictures drawn per epoch.
-        batch: Pictures that pass the network at a time.
+        batch: Pictures that pass the network at a time. Several processes share them evenly, so
+            that a run is the same on one GPU and on more.
         accumulate: Batches per step: their gradients are averaged, where one large batch would not
             fit into memory. Batch statistics are those of each.
         decay: How the learning rate falls: along a cosine (arXiv 1608.03983), or in steps to a
@@ -53,6 +66,8 @@ class ScheduleConfig(Settings):
         clip: Largest norm of the gradient.
         max_minutes: The run is planned to end by then, with its learning rate fully decayed, on a
             machine too slow for all epochs. None for no limit.
+        checkpoint_minutes: Time between checkpoints within an epoch; None for one at the end of
+            every epoch only.
     """
 
     epochs: Positive = 10
@@ -68,6 +83,7 @@ class ScheduleConfig(Settings):
     ema: Share = 0.998
     clip: Annotated[float, Field(gt=0)] = 10.0
     max_minutes: Annotated[float, Field(gt=0)] | None = None
+    checkpoint_minutes: NonNegative | None = 5.0
 
 
 class LossConfig(Settings):
@@ -86,52 +102,6 @@ class LossConfig(Settings):
     id: NonNegative = 1.0
 
 
-class TeacherConfig(Settings):
-    """A frozen teacher of the FairMOT family.
-
-    Attributes:
-        checkpoint: A ``model.safetensors`` written by ``kd-train``, or a checkpoint of another
-            project that fills one of the networks known here.
-        name: Name in the registry, for a checkpoint that is not recognised by its tensors.
-    """
-
-    kind: Literal["fairmot"] = "fairmot"
-    checkpoint: Path
-    name: str | None = None
-
-
-class DistillConfig(Settings):
-    """How the teacher's knowledge is weighed.
-
-    Attributes:
-        alpha: Total is ``(1 - alpha) * task + alpha * distillation``; 0 and 1 both work.
-        heatmap: Weight of the soft focal loss on the heatmap.
-        box: Weight of the box loss at the teacher's centres.
-        embedding: Weight of the embedding's cosine loss.
-        relation: Weight of the loss on similarities between the batch's instances.
-        distance: Weight of the loss on distances between them (RKD-D).
-        angle: Weight of the loss on angles between them (RKD-A).
-        feature: Weight of the feature loss by correlation (PKD).
-        channel: Weight of the channel-wise feature loss (CWD).
-        location: Weight of the cosine between features, place by place.
-        generative: Weight of the masked generative feature loss (MGD).
-        peak_threshold: Teacher peaks below this score teach no box and no embedding.
-    """
-
-    alpha: Share = 0.5
-    heatmap: NonNegative = 4.0
-    box: NonNegative = 0.5
-    embedding: NonNegative = 3.0
-    relation: NonNegative = 1.0
-    distance: NonNegative = 0.0
-    angle: NonNegative = 0.0
-    feature: NonNegative = 1.0
-    channel: NonNegative = 0.0
-    location: NonNegative = 0.0
-    generative: NonNegative = 0.0
-    peak_threshold: Share = 0.2
-
-
 class TrainConfig(Settings):
     """A whole run.
 
@@ -142,8 +112,7 @@ class TrainConfig(Settings):
         augment: Augmentations.
         schedule: Length and pace.
         loss: Weights of the task losses.
-        teacher: A teacher; None trains without one.
-        distill: Weights of the distillation losses.
+        distill: Teachers and how much they count; None trains on labels alone.
         init: Checkpoint to start from, of this project or another; what fits is loaded, and a table
             tells the rest. None starts fresh.
         classes: Class names.
@@ -152,9 +121,13 @@ class TrainConfig(Settings):
             the score threshold that suits them best goes into the model file for the tracker.
         validation_pictures: How many pictures of them to look at.
         seed: Fixes initialisation, sampling and augmentation.
-        workers: Loader processes.
-        precision: ``auto`` is bf16 where the processor computes with it, else fp32.
-        threads: CPU threads; None for all cores.
+        workers: Loader processes of each training process.
+        tracking: Held-out sequences that the averaged weights track now and then; the best ones
+            are kept beside the last.
+        precision: ``auto`` is bf16 where the processor computes with it, else fp32; fp16 needs a
+            GPU.
+        threads: CPU threads of each training process; None for all cores, or the launcher's
+            choice.
         log_every: Steps between log rows.
     """
 
@@ -164,8 +137,7 @@ class TrainConfig(Settings):
     augment: AugmentStyle = AugmentConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     loss: LossConfig = LossConfig()
-    teacher: TeacherConfig | None = None
-    distill: DistillConfig = DistillConfig()
+    distill: DistillConfig | None = None
     init: Path | None = None
     classes: list[str] = Field(default=["person"], min_length=1)
     max_objects: Positive = 128
@@ -173,7 +145,8 @@ class TrainConfig(Settings):
     validation_pictures: Positive = 200
     seed: int = 0
     workers: Annotated[int, Field(ge=0)] = 1
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    tracking: TrackingValidationConfig | None = None
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     threads: Positive | None = None
     log_every: Positive = 20
 
@@ -194,25 +167,32 @@ def load_config(path: str | os.PathLike[str], overrides: tuple[str, ...] = ()) -
     Relative paths in the file are relative to where the command runs, as in a shell.
 
     Args:
-        path: The file.
+        path: The file, or the name of a preset.
         overrides: ``a.b=value`` each; the value is read as YAML.
 
     Raises:
         UserError: It is no YAML, a key is unknown, or a value is out of range.
     """
-    file = existing_file(path, "configuration")
-    try:
-        entries = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"configuration {file} is not YAML: {one_line(error)}") from error
-    if not isinstance(entries, dict):
-        raise UserError(f"configuration {file} must hold keys such as model: and data:")
+    file = find_config(path)
+    entries = read_yaml(file)
     for override in overrides:
         _apply(entries, override)
     try:
         return TrainConfig.model_validate(entries)
     except ValidationError as error:
         raise UserError(f"configuration {file}: {in_words(error)}") from error
+
+
+def find_config(path: str | os.PathLike[str]) -> Path:
+    """Return the file at a path, or the preset of that name.
+
+    Raises:
+        UserError: There is neither.
+    """
+    preset = PRESETS / f"{os.fspath(path)}.yaml"
+    if Path(path).exists() or preset.parent != PRESETS or not preset.is_file():
+        return existing_file(path, "configuration")
+    return preset
 
 
 def _apply(entries: dict[str, Any], override: str) -> None:

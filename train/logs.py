@@ -6,6 +6,8 @@ import csv
 from pathlib import Path
 from typing import Any
 
+from runtime.files import atomic_path
+
 
 def append_row(file: Path, row: dict[str, Any]) -> None:
     """Append a row to a CSV file; the first row names the columns."""
@@ -20,11 +22,19 @@ def append_row(file: Path, row: dict[str, Any]) -> None:
 def drop_rows_after(file: Path, step: int) -> None:
     """Drop the rows of steps that are going to be taken again; a missing file has none.
 
+    A row that was not written to its end, because the process was killed, is dropped as well.
+
     Args:
         file: The log.
         step: The last step to keep.
     """
-    if file.exists():
-        header, *rows = file.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = [row for row in rows if int(row.split(",")[1]) <= step]
-        file.write_text("".join([header, *kept]), encoding="utf-8")
+    if not file.exists():
+        return
+    with file.open(newline="", encoding="utf-8") as handle:
+        whole = [line for line in handle if line.endswith("\n")]
+    kept = whole[:1] + [row for row in whole[1:] if int(row.split(",")[1]) <= step]
+    if not kept:
+        file.unlink()
+        return
+    with atomic_path(file) as temporary:
+        temporary.write_text("".join(kept), encoding="utf-8", newline="")

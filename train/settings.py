@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import os
+from typing import Annotated, Any
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from runtime.errors import UserError
+from runtime.files import existing_file
 
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -30,3 +35,23 @@ def in_words(error: ValidationError) -> str:
         unknown = fault["type"] == "extra_forbidden"
         faults.append(f"{where}: {'there is no such key' if unknown else fault['msg']}")
     return "; ".join(faults)
+
+
+def read_yaml(path: str | os.PathLike[str], what: str = "configuration") -> dict[str, Any]:
+    """Read a YAML file that holds keys.
+
+    Args:
+        path: The file.
+        what: What it is, for the message.
+
+    Raises:
+        UserError: It is missing, no YAML, or holds something else.
+    """
+    file = existing_file(path, what)
+    try:
+        entries = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{what} {file} is not YAML: {one_line(error)}") from error
+    if not isinstance(entries, dict):
+        raise UserError(f"{what} {file} must hold keys and values")
+    return entries

@@ -32,16 +32,13 @@ class OnnxRuntimeEngine(Engine):
     """
 
     def __init__(self, path: Path, backend: str = "auto", threads: int | None = None) -> None:
-        runtime = _import_runtime()
-        providers = _providers(runtime, backend)
-        options = runtime.SessionOptions()
-        options.log_severity_level = FATAL
-        if threads is not None:
-            options.intra_op_num_threads = threads
+        runtime = import_runtime()
+        providers = choose_providers(runtime, backend)
+        options = session_options(runtime, threads)
         try:
             session = runtime.InferenceSession(str(path), options, providers=providers)
         except Exception as error:  # ONNX Runtime has no common base class for its own
-            reason = _first_line(error)
+            reason = first_line(error)
             advice = "it is damaged or another kind of file, export it again with kd-export"
             if "DeformConv" in reason:
                 advice = "install ONNX Runtime 1.25 or newer, or export it with --deform plain"
@@ -70,7 +67,7 @@ class OnnxRuntimeEngine(Engine):
             values = self._session.run(self._outputs, {"frames": frames})
         except Exception as error:  # see above
             raise UserError(
-                f"{self._path} does not run on frames {list(frames.shape)} ({_first_line(error)}): "
+                f"{self._path} does not run on frames {list(frames.shape)} ({first_line(error)}): "
                 "export it again with kd-export"
             ) from error
         return dict(zip(self._outputs, values, strict=True))
@@ -80,7 +77,12 @@ class OnnxRuntimeEngine(Engine):
         self._session = None
 
 
-def _import_runtime() -> ModuleType:
+def import_runtime() -> ModuleType:
+    """Import ONNX Runtime.
+
+    Raises:
+        UserError: It is not installed.
+    """
     try:
         import onnxruntime
     except ImportError as error:
@@ -90,7 +92,21 @@ def _import_runtime() -> ModuleType:
     return onnxruntime
 
 
-def _providers(runtime: ModuleType, backend: str) -> list[str]:
+def session_options(runtime: ModuleType, threads: int | None) -> Any:
+    """Return the options of a quiet session with so many CPU threads for one operator."""
+    options = runtime.SessionOptions()
+    options.log_severity_level = FATAL
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    return options
+
+
+def choose_providers(runtime: ModuleType, backend: str) -> list[str]:
+    """Return the providers of a backend, the best first.
+
+    Raises:
+        UserError: CUDA is asked for and this ONNX Runtime has none.
+    """
     available = runtime.get_available_providers()
     if backend == "cuda" and CUDA not in available:
         raise UserError(
@@ -143,6 +159,7 @@ def _fits(shape: list[int | str | None], expected: list[int | None]) -> bool:
     )
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Return the first line of an exception's message, or its type where it has none."""
     text = str(error).strip().splitlines()
     return text[0][:160] if text else type(error).__name__

@@ -9,6 +9,7 @@ import yaml
 
 from runtime.errors import UserError
 from train.config import load_config
+from train.teachers.config import FairMOTTeacherConfig
 
 MINIMAL = {"data": [{"kind": "photos", "path": "photos"}]}
 
@@ -23,15 +24,24 @@ def file(tmp_path: Path) -> Path:
 def test_the_smallest_configuration_has_defaults(file: Path) -> None:
     config = load_config(file)
     assert config.model.name == "nano"
-    assert config.teacher is None
+    assert config.distill is None
     assert config.data[0].weight == 1.0
 
 
 def test_overrides_reach_into_sections_and_lists(file: Path) -> None:
-    changes = ("schedule.epochs=3", "teacher.checkpoint=out/t", "data.0.weight=0.5", "seed=7")
+    changes = (
+        "schedule.epochs=3",
+        "distill.teachers=[{kind: fairmot, checkpoint: out/other}]",
+        "distill.teachers.0.checkpoint=out/t",
+        "data.0.weight=0.5",
+        "seed=7",
+    )
     config = load_config(file, changes)
     assert (config.schedule.epochs, config.seed, config.data[0].weight) == (3, 7, 0.5)
-    assert config.teacher is not None and config.teacher.checkpoint == Path("out/t")
+    assert config.distill is not None
+    (teacher,) = config.distill.teachers
+    assert isinstance(teacher, FairMOTTeacherConfig) and teacher.checkpoint == Path("out/t")
+    assert (config.distill.alpha, teacher.losses.feature, teacher.losses.location) == (0.5, 1, 0)
 
 
 @pytest.mark.parametrize(
@@ -42,6 +52,16 @@ def test_overrides_reach_into_sections_and_lists(file: Path) -> None:
         ("model.num_classes=2", "model.num_classes is 2, classes names 1"),
         ("input_wh=[100,64]", "multiples of 32"),
         ("distill.alpha=1.5", "distill.alpha"),
+        ("distill.teachers=[]", "distill.teachers"),
+        ("distill.teachers=[{kind: onnx}]", "give it a detector, an embedder, or both"),
+        (
+            "distill.teachers=[{kind: dinov2, weights: d.pth, losses: {heatmap: 1}}]",
+            "heatmap: there is no such key",
+        ),
+        (
+            "distill.teachers=[{kind: dinov2, weights: d.pth, weight: 0}]",
+            "all teachers have weight 0",
+        ),
         ("data.0.kind=video", "data.0"),
         ("data.5.weight=1", "no such place"),
         ("epochs", r"--set epochs: write it as section\.key=value"),
@@ -52,6 +72,19 @@ def test_mistakes_are_named(file: Path, change: str, message: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
         load_config(file, (change,))
     assert "\n" not in str(caught.value)
+
+
+def test_a_preset_is_found_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = load_config("thesis")
+    assert config.distill is not None and config.model.name == "hrnet_18"
+    (teacher,) = config.distill.teachers
+    assert teacher.kind == "dinov2" and teacher.losses.location > 0
+    # A file of that name comes first.
+    (tmp_path / "thesis").write_text(yaml.safe_dump(MINIMAL))
+    assert load_config("thesis").model.name == "nano"
+    with pytest.raises(UserError, match=r"configuration \.\./thesis does not exist"):
+        load_config("../thesis")
 
 
 def test_a_file_that_is_no_mapping(tmp_path: Path) -> None:

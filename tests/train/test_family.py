@@ -12,7 +12,7 @@ import torch
 from runtime.errors import UserError
 from tests.export.test_export import trained_like
 from train.config import LossConfig
-from train.data.loader import Batch
+from train.data.batch import Batch
 from train.losses.fairmot import FairMOTLoss
 from train.models import REGISTRY, TrackingModel, build_model, load_model, save_model
 from train.models.complexity import measure_complexity
@@ -39,6 +39,7 @@ def one_object(model: TrackingModel, sizes: tuple[float, ...] = (1.0, 2.0, 1.0, 
         offsets=torch.full((2, 1, 2), 0.5),
         ids=torch.tensor([[0], [1]]),
         mask=torch.ones(2, 1, dtype=torch.bool),
+        labelled=torch.ones(2, dtype=torch.bool),
     )
 
 

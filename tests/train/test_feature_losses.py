@@ -9,7 +9,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from train.config import DistillConfig
 from train.losses.distillation import FEATURE_LOSSES, RELATION_LOSSES, DistillationLoss
 from train.losses.features import (
     MaskedGenerativeLoss,
@@ -17,7 +16,8 @@ from train.losses.features import (
     location_cosine_loss,
 )
 from train.losses.relations import relation_angle_loss, relation_distance_loss
-from train.teachers.fairmot import TeacherOutput
+from train.teachers.config import FairMOTLosses
+from train.teachers.output import TeacherOutput
 
 
 def maps(seed: int, channels: int = 3) -> torch.Tensor:
@@ -143,7 +143,7 @@ def test_a_loss_is_computed_when_it_has_a_weight(name: str) -> None:
     def parts_with(**weights: float) -> dict[str, torch.Tensor]:
         torch.manual_seed(0)
         loss = DistillationLoss(
-            DistillConfig(relation=0, feature=0, **weights),
+            FairMOTLosses(relation=0, feature=0, **weights),
             student_channels=4,
             teacher_channels=3,
             student_dim=6,
@@ -152,7 +152,7 @@ def test_a_loss_is_computed_when_it_has_a_weight(name: str) -> None:
         outputs = {"hm": maps(3, 1), "wh": maps(4, 4), "reg": maps(5, 2), "id": maps(6, 6)}
         cells = torch.arange(4).expand(2, 4)
         seen = TeacherOutput(
-            heatmap=maps(7, 1),
+            heatmap=maps(7, 1).sigmoid(),
             cells=cells,
             scores=torch.ones(2, 4),
             sides=torch.ones(2, 4, 4),
@@ -164,7 +164,7 @@ def test_a_loss_is_computed_when_it_has_a_weight(name: str) -> None:
         assert total.isfinite()
         return parts
 
-    assert f"kd_{name}" not in parts_with()
+    assert name not in parts_with()
     parts = parts_with(**{name: 1.0})
-    assert parts[f"kd_{name}"] > 0
-    assert set(parts) == {"kd_heatmap", "kd_box", "kd_embedding", f"kd_{name}"}
+    assert parts[name] > 0
+    assert set(parts) == {"heatmap", "box", "embedding", name}

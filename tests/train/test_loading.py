@@ -336,7 +336,12 @@ def test_a_teacher_without_a_head_is_refused(
     published("nano")
     partial = {key: value for key, value in foreign(nano()).items() if not key.startswith("hm")}
     file = saved(tmp_path / "w.pth", partial)
-    config = TrainConfig.model_validate({**tiny_config, "teacher": {"checkpoint": str(file)}})
+
+    def taught_by(checkpoint: Path) -> TrainConfig:
+        teacher = {"kind": "fairmot", "checkpoint": str(checkpoint)}
+        return TrainConfig.model_validate({**tiny_config, "distill": {"teachers": [teacher]}})
+
+    config = taught_by(file)
     with pytest.raises(UserError, match="name the model"):
         Trainer(config, tmp_path)
     whole = described(tmp_path / "whole.safetensors", nano())
@@ -344,8 +349,6 @@ def test_a_teacher_without_a_head_is_refused(
         description = archive.metadata()
     names = {REGISTRY["nano"].rename(key): value for key, value in partial.items()}
     save_file(names, tmp_path / "w.safetensors", description)
-    config = TrainConfig.model_validate(
-        {**tiny_config, "teacher": {"checkpoint": str(tmp_path / "w.safetensors")}}
-    )
+    config = taught_by(tmp_path / "w.safetensors")
     with pytest.raises(UserError, match=r"4 missing \(hm.0.weight"):
         Trainer(config, tmp_path)

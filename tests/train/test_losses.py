@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from train.config import DistillConfig, LossConfig
-from train.data.loader import Batch
+from train.config import LossConfig
+from train.data.batch import Batch
 from train.losses.distillation import (
     DistillationLoss,
     embedding_cosine_loss,
@@ -19,7 +19,8 @@ from train.losses.fairmot import FairMOTLoss, heatmap_focal_loss, masked_l1_loss
 from train.losses.features import pearson_feature_loss
 from train.losses.relations import similarity_distribution_loss
 from train.models.decode import gather_cells
-from train.teachers.fairmot import TeacherOutput
+from train.teachers.config import FairMOTLosses
+from train.teachers.output import TeacherOutput
 
 
 def batch_of(objects: int, ids: list[int] | None = None) -> Batch:
@@ -39,6 +40,7 @@ def batch_of(objects: int, ids: list[int] | None = None) -> Batch:
         offsets=torch.full((1, 4, 2), 0.5),
         ids=known,
         mask=mask,
+        labelled=torch.ones(1, dtype=torch.bool),
     )
 
 
@@ -116,7 +118,7 @@ def test_a_student_equal_to_its_teacher_has_nothing_to_learn() -> None:
     boxes = torch.randn(1, 6, 4)
     assert weighted_l1_loss(boxes, boxes, torch.ones(1, 6)).item() == 0
     logits = torch.randn(1, 1, 4, 4)
-    assert soft_focal_loss(logits, logits).item() == 0
+    assert soft_focal_loss(logits, logits.sigmoid()).item() == pytest.approx(0, abs=1e-12)
 
 
 def test_a_student_unlike_its_teacher_has() -> None:
@@ -125,7 +127,7 @@ def test_a_student_unlike_its_teacher_has() -> None:
     assert embedding_cosine_loss(first, second) > 0.1
     assert similarity_distribution_loss(first, second) > 0.1
     assert pearson_feature_loss(first.view(1, 6, 4, 2), second.view(1, 6, 4, 2)) > 0.1
-    assert soft_focal_loss(torch.full((1, 1, 2, 2), -4.0), torch.full((1, 1, 2, 2), 4.0)) > 1
+    assert soft_focal_loss(torch.full((1, 1, 2, 2), -4.0), torch.full((1, 1, 2, 2), 0.98)) > 1
 
 
 def test_relation_compares_embeddings_of_different_width() -> None:
@@ -146,14 +148,14 @@ def test_distillation_adds_up_its_parts(teacher_dim: int) -> None:
     outputs, seen = outputs_of(2), {k: v.detach() for k, v in outputs_of(3, teacher_dim).items()}
     if not teacher_dim:
         del seen["id"]
-    config = DistillConfig(heatmap=2, box=0.5, embedding=3, relation=0.25, feature=1.5)
+    weights = FairMOTLosses(heatmap=2, box=0.5, embedding=3, relation=0.25, feature=1.5)
     loss = DistillationLoss(
-        config, student_channels=4, teacher_channels=6, student_dim=8, teacher_dim=teacher_dim
+        weights, student_channels=4, teacher_channels=6, student_dim=8, teacher_dim=teacher_dim
     )
     scores = torch.tensor([[0.9, 0.8, 0.7, 0.0]])
     cells = torch.tensor([[3, 9, 20, 0]])
     teacher = TeacherOutput(
-        heatmap=seen["hm"],
+        heatmap=seen["hm"].sigmoid(),
         cells=cells,
         scores=scores,
         sides=gather_cells(seen["wh"], cells),
@@ -162,9 +164,29 @@ def test_distillation_adds_up_its_parts(teacher_dim: int) -> None:
         features=torch.randn(1, 6, 6, 8),
     )
     total, parts = loss(outputs, torch.randn(1, 4, 6, 8), teacher)
-    expected = sum(
-        getattr(config, name.removeprefix("kd_")) * part.item() for name, part in parts.items()
-    )
+    expected = sum(getattr(weights, name) * part.item() for name, part in parts.items())
     assert total.item() == pytest.approx(expected, rel=1e-5)
-    assert ("kd_embedding" in parts) == (teacher_dim == 8)
-    assert ("kd_relation" in parts) == (teacher_dim > 0)
+    assert ("embedding" in parts) == ("relation" in parts) == (teacher_dim > 0)
+
+
+def test_pictures_without_labels_have_no_task_loss() -> None:
+    labelled, mixed = batch_of(2), batch_of(2)
+    mixed = Batch(
+        **{
+            name: torch.cat([part, torch.zeros_like(part)])
+            for name, part in vars(mixed).items()
+            if part is not None
+        }
+    )
+    assert mixed.labelled.tolist() == [True, False]
+    outputs = outputs_of(1)
+    doubled = {
+        name: torch.cat([part, torch.full_like(part, 9.0)]) for name, part in outputs.items()
+    }
+    loss = FairMOTLoss(LossConfig(), 8, 0)
+    assert loss(doubled, mixed)[0].item() == pytest.approx(loss(outputs, labelled)[0].item())
+    # A batch without any labels has a loss, of nothing.
+    mixed.labelled[:], mixed.mask[:] = False, False
+    total, parts = loss(doubled, mixed)
+    assert total.item() == 0 and all(part == 0 for part in parts.values())
+    total.backward()

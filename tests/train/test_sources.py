@@ -12,9 +12,10 @@ import pytest
 
 from runtime.errors import UserError
 from train.config import TrainConfig
+from train.data.batch import collate
 from train.data.config import DatasetDataConfig, MotDataConfig, PhotoDataConfig
 from train.data.labels import label_path, read_labels
-from train.data.loader import TrainingSet, batches, collate
+from train.data.loader import TrainingSet, batches
 from train.data.prepared import PreparedSource, open_dataset
 from train.data.sources import MotSource, PhotoSource, open_pictures
 

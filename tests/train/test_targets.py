@@ -124,6 +124,7 @@ def slow_targets(
         np.array([row[2] for row in rows] + [(0, 0)] * unused, np.float32),
         np.array([row[3] for row in rows] + [-1] * unused, np.int64),
         np.arange(places) < len(rows),
+        np.full(places, -1, np.int64),
     )
 
 

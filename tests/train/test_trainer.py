@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import csv
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import yaml
+import torch.nn.functional as F
 from safetensors.torch import load_file
+from torch import Tensor
 
 from runtime.errors import UserError
 from train.config import TrainConfig
+from train.data.batch import Batch
 from train.data.loader import batches
+from train.logs import append_row, drop_rows_after
+from train.losses.fairmot import FairMOTLoss
 from train.models import load_model
-from train.trainer import LOG_FILE, MODEL_FILE, STATE_FILE, Trainer
+from train.state import BEST_FILE, LOG_FILE, MODEL_FILE, STATE_FILE, TRACKING_FILE, Clock
+from train.tracking import TrackingScores
+from train.trainer import Trainer
 
 
 def with_changes(config: dict[str, Any], **changes: Any) -> TrainConfig:
     return TrainConfig.model_validate({**config, **changes})
+
+
+def distilled_from(teacher: Path, alpha: float) -> dict[str, Any]:
+    return {"alpha": alpha, "teachers": [{"kind": "fairmot", "checkpoint": str(teacher)}]}
 
 
 def assert_same_weights(first: Path, second: Path) -> None:
@@ -91,14 +98,13 @@ def test_loader_processes_change_nothing(tiny_config: dict[str, Any], tmp_path: 
 def test_a_student_is_distilled(
     tiny_config: dict[str, Any], teacher: Path, tmp_path: Path, alpha: float
 ) -> None:
-    config = with_changes(
-        tiny_config, teacher={"checkpoint": str(teacher)}, distill={"alpha": alpha}, seed=1
-    )
+    config = with_changes(tiny_config, distill=distilled_from(teacher, alpha), seed=1)
     trainer = Trainer(config, tmp_path)
-    assert trainer.teacher is not None
-    before = {key: value.clone() for key, value in trainer.teacher.model.state_dict().items()}
+    assert trainer.distiller is not None
+    networks = trainer.distiller.networks
+    before = {key: value.clone() for key, value in networks.state_dict().items()}
     trainer.run()
-    frozen = trainer.teacher.model.state_dict()
+    frozen = networks.state_dict()
     assert all(torch.equal(frozen[key], before[key]) for key in before)
     header = (tmp_path / LOG_FILE).read_text().splitlines()[0].split(",")
     assert {"hm", "id", "kd_heatmap", "kd_box", "kd_embedding", "kd_relation"} <= set(header)
@@ -114,8 +120,7 @@ def test_alpha_one_ignores_the_labels_in_the_weights(
         out.mkdir()
         config = with_changes(
             tiny_config,
-            teacher={"checkpoint": str(teacher)},
-            distill={"alpha": 1.0},
+            distill=distilled_from(teacher, 1.0),
             loss={"hm": weight},
         )
         runs.append(Trainer(config, out).run())
@@ -128,8 +133,109 @@ def test_a_loss_that_is_not_finite_names_its_part(
     trainer = Trainer(with_changes(tiny_config), tmp_path)
     with torch.no_grad():
         trainer.model.heads["wh"][-1].bias.fill_(float("nan"))
-    with pytest.raises(UserError, match=r"epoch 1, step 0, in wh"):
+    with pytest.raises(UserError, match=r"epoch 1, step 1, in wh, on the pictures 0 to 3 of"):
         trainer.run()
+
+
+def test_a_loss_that_is_not_finite_later_on_names_its_batch(
+    tiny_config: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the second epoch's only step, the second of two batches."""
+    schedule = tiny_config["schedule"] | {"images_per_epoch": 8, "accumulate": 2}
+    trainer = Trainer(with_changes(tiny_config, schedule=schedule, seed=3), tmp_path)
+    forward, calls = FairMOTLoss.forward, list[Batch]()
+
+    def overflowing(self: FairMOTLoss, outputs: dict[str, Tensor], batch: Batch) -> Any:
+        calls.append(batch)
+        loss, parts = forward(self, outputs, batch)
+        if len(calls) == 4:
+            parts["hm"] = parts["hm"] / 0
+        return loss + parts["hm"] * 0, parts
+
+    monkeypatch.setattr(FairMOTLoss, "forward", overflowing)
+    place = "epoch 2, step 2, in hm, on the pictures 4 to 7 of the epoch with seed 3"
+    with pytest.raises(UserError, match=place):
+        trainer.run()
+    # The message says enough to look at the batch again.
+    trainer.data.set_epoch(1)
+    again = torch.from_numpy(trainer.data[4]["images"])
+    assert torch.equal(calls[3].images[0], again)
+    assert Clock(**torch.load(tmp_path / STATE_FILE, weights_only=True)["clock"]).step == 1
+
+
+def test_identities_stay_integers_in_half_precision(
+    tiny_config: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    cross_entropy = F.cross_entropy
+
+    def recording(logits: Tensor, ids: Tensor, **settings: Any) -> Tensor:
+        seen.append((logits.dtype, ids.dtype))
+        return cross_entropy(logits, ids, **settings)
+
+    monkeypatch.setattr(F, "cross_entropy", recording)
+    trainer = Trainer(with_changes(tiny_config, precision="bf16"), tmp_path)
+    with trainer.accelerator.autocast():
+        product = torch.ones(2, 2) @ torch.ones(2, 2)
+    assert product.dtype == torch.bfloat16
+    trainer._step([next(batches(trainer.data, 0, trainer.config))])
+    assert seen == [(torch.float32, torch.int64)]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU, where fp16 is allowed")
+def test_fp16_needs_a_gpu(tiny_config: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="fp16 trains on a GPU only"):
+        Trainer(with_changes(tiny_config, precision="fp16"), tmp_path)
+
+
+def test_a_run_of_another_precision_in_the_same_process(
+    tiny_config: dict[str, Any], tmp_path: Path
+) -> None:
+    for precision, dtype in (("bf16", torch.bfloat16), ("fp32", torch.float32)):
+        trainer = Trainer(with_changes(tiny_config, precision=precision), tmp_path)
+        with trainer.accelerator.autocast():
+            assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype
+
+
+def test_the_best_weights_by_tracking_are_kept(
+    tiny_config: dict[str, Any],
+    tiny_sequence: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    figures = iter([0.5, 0.25])
+    monkeypatch.setattr(TrackingScores, "figure", lambda self, name: next(figures))
+    monkeypatch.setattr(TrackingScores, "to_row", lambda self: {"IDSW": 0})
+    tracking = {"sequences": [str(tiny_sequence)], "every": 2, "frames": [1, 2]}
+    schedule = tiny_config["schedule"] | {"epochs": 3, "images_per_epoch": 4}
+    config = with_changes(tiny_config, tracking=tracking, schedule=schedule)
+    trainer = Trainer(config, tmp_path)
+    trainer.run()
+    # After the second epoch, and after the last.
+    log = (tmp_path / TRACKING_FILE).read_text().split()
+    assert log == ["epoch,step,IDSW,MOTA", "2,2,0,0.5", "3,3,0,0.25"]
+    best, last = load_file(tmp_path / BEST_FILE), load_file(tmp_path / MODEL_FILE)
+    assert any(not torch.equal(best[key], last[key]) for key in best)
+    assert load_model(tmp_path / BEST_FILE).input_wh == (96, 64)
+    assert Trainer(config, tmp_path, resume=True).best == 0.5
+
+
+def test_logs_lose_what_comes_after_the_checkpoint_and_half_rows(tmp_path: Path) -> None:
+    file = tmp_path / "log.csv"
+    drop_rows_after(file, 3)
+    assert not file.exists()
+    file.write_text("epo")
+    drop_rows_after(file, 3)
+    assert not file.exists()
+    for step in (1, 2, 3, 12):
+        append_row(file, {"epoch": 1, "step": step})
+    whole = file.read_bytes()
+    drop_rows_after(file, 12)
+    assert file.read_bytes() == whole
+    # Half of "1,12" reads like a row of step 1.
+    file.write_bytes(whole.removesuffix(b"2\r\n"))
+    drop_rows_after(file, 3)
+    assert file.read_bytes() == whole.removesuffix(b"1,12\r\n")
 
 
 def test_time_bounds_a_run(tiny_config: dict[str, Any], tmp_path: Path) -> None:
@@ -152,27 +258,6 @@ def test_resuming_refuses_another_configuration_and_damage(
         Trainer(with_changes(tiny_config), run, resume=True)
 
 
-def test_a_killed_process_leaves_a_checkpoint_to_go_on_from(
-    tiny_config: dict[str, Any], tmp_path: Path
-) -> None:
-    """The real thing: SIGKILL in the middle, then --resume, against an uninterrupted run."""
-    tiny_config["schedule"] = {"epochs": 4, "images_per_epoch": 16, "batch": 4}
-    file = tmp_path / "run.yaml"
-    file.write_text(yaml.safe_dump(tiny_config))
-    command = [sys.executable, "-c", "from train.cli import main; main()", str(file), "--out"]
-    killed, whole = tmp_path / "killed", tmp_path / "whole"
-    process = subprocess.Popen([*command, str(killed)], stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not (killed / STATE_FILE).exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    process.kill()
-    process.wait()
-    assert (killed / STATE_FILE).exists()
-    for arguments in ([str(killed), "--resume"], [str(whole)]):
-        subprocess.run([*command, *arguments], check=True, capture_output=True)
-    assert_same_weights(killed / MODEL_FILE, whole / MODEL_FILE)
-
-
 def test_gradients_of_several_batches_are_averaged(
     tiny_config: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -181,7 +266,7 @@ def test_gradients_of_several_batches_are_averaged(
     for count in (1, 3):
         trainer = Trainer(with_changes(tiny_config, schedule=schedule), tmp_path)
         batch = next(batches(trainer.data, 0, trainer.config))
-        loss, parts = trainer._step([batch] * count, 0.0)
+        loss, parts = trainer._step([batch] * count)
         gradients.append([p.grad.clone() for p in trainer.parameters if p.grad is not None])
         assert parts["hm"] > 0 and loss > 0
     assert len(gradients[0]) == len(gradients[1]) > 50

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from train.data.config import AugmentConfig
-from train.data.sample import Sample
+from train.data.sample import Sample, joined
 
 GREY = 127
 Rng = np.random.Generator
@@ -47,12 +48,7 @@ def compose(
         canvas[top:bottom, left:right] = warped.image
         warped.boxes_xyxy += np.array([left, top, left, top], np.float32)
         parts.append(warped)
-    return Sample(
-        jitter_colour(canvas, config, rng),
-        np.concatenate([part.boxes_xyxy for part in parts]),
-        np.concatenate([part.classes for part in parts]),
-        np.concatenate([part.ids for part in parts]),
-    )
+    return joined(jitter_colour(canvas, config, rng), parts)
 
 
 def grid_for(count: int, size_wh: tuple[int, int]) -> tuple[int, int]:
@@ -107,12 +103,13 @@ def _warp(sample: Sample, cell_wh: tuple[int, int], config: AugmentConfig, rng: 
     sizes = boxes[:, 2:] - boxes[:, :2]
     inside = ((centres >= 0) & (centres < np.array(cell_wh))).all(axis=1)
     inside &= (sizes >= config.min_box).all(axis=1)
-    return Sample(
-        np.asarray(warped, np.uint8),
-        boxes[inside].astype(np.float32),
-        sample.classes[inside],
-        sample.ids[inside],
+    moved = replace(
+        sample,
+        image=np.asarray(warped, np.uint8),
+        boxes_xyxy=boxes.astype(np.float32),
+        pixel_aspect=1.0,
     )
+    return moved.select(np.asarray(inside))
 
 
 def jitter_colour(

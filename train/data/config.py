@@ -19,6 +19,7 @@ class MotDataConfig(Settings):
         every: Use every n-th frame.
         weight: Share of training pictures drawn from it, relative to the other sources.
         collage: How many pictures share one canvas (1, 2, 4 or 6); one is drawn from the list.
+        labels: False leaves the labels unread: the pictures then teach only what a teacher says.
     """
 
     kind: Literal["mot"]
@@ -27,6 +28,7 @@ class MotDataConfig(Settings):
     every: Positive = 1
     weight: NonNegative = 1.0
     collage: list[Literal[1, 2, 4, 6]] = Field(default=[1])
+    labels: bool = True
 
 
 class PhotoDataConfig(Settings):
@@ -45,6 +47,7 @@ class PhotoDataConfig(Settings):
     pixel_aspect: tuple[float, float] = (1.0, 1.0)
     weight: NonNegative = 1.0
     collage: list[Literal[1, 2, 4, 6]] = Field(default=[1, 2, 4])
+    labels: bool = True
 
 
 class DatasetDataConfig(Settings):
@@ -63,6 +66,7 @@ class DatasetDataConfig(Settings):
     every: Positive = 1
     weight: NonNegative = 1.0
     collage: list[Literal[1, 2, 4, 6]] = Field(default=[1])
+    labels: bool = True
     video_cache_mb: Positive = 512
 
 
@@ -83,11 +87,29 @@ class MixDataConfig(Settings):
     every: Positive = 1
     weight: NonNegative = 1.0
     collage: list[Literal[1, 2, 4, 6]] = Field(default=[1])
+    labels: bool = True
     video_cache_mb: Positive = 512
 
 
+class UnlabelledDataConfig(Settings):
+    """Pictures without labels; see ``MotDataConfig`` and ``DatasetDataConfig`` for shared fields.
+
+    Attributes:
+        path: A video, a folder of videos, or a folder of images.
+    """
+
+    kind: Literal["unlabelled"]
+    path: Path
+    frames: tuple[Positive, Positive] | None = None
+    every: Positive = 1
+    weight: NonNegative = 1.0
+    collage: list[Literal[1, 2, 4, 6]] = Field(default=[1])
+    video_cache_mb: Positive = 512
+    labels: Literal[False] = False
+
+
 DataConfig = Annotated[
-    MotDataConfig | PhotoDataConfig | DatasetDataConfig | MixDataConfig,
+    MotDataConfig | PhotoDataConfig | DatasetDataConfig | MixDataConfig | UnlabelledDataConfig,
     Field(discriminator="kind"),
 ]
 

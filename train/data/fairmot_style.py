@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -17,7 +18,7 @@ import numpy.typing as npt
 
 from runtime.preprocess import BORDER_GREY, letterbox_geometry
 from train.data.config import FairMOTAugmentConfig
-from train.data.sample import Sample
+from train.data.sample import Sample, joined
 
 Rng = np.random.Generator
 Image = npt.NDArray[np.uint8]
@@ -79,15 +80,15 @@ def mosaic(samples: Sequence[Sample], size_wh: tuple[int, int], rng: Rng) -> Sam
         canvas[y0:y1, x0:x1] = sample.image[top : top + y1 - y0, left : left + x1 - x0]
         moved = sample.boxes_xyxy + np.array([x0 - left, y0 - top] * 2, np.float32)
         inside = _centres_within(moved, (x0, y0, x1, y1))
-        parts.append(Sample(canvas, moved[inside], sample.classes[inside], sample.ids[inside]))
-    return _joined(canvas, parts)
+        parts.append(replace(sample, boxes_xyxy=moved).select(inside))
+    return joined(canvas, parts)
 
 
 def mixup(first: Sample, second: Sample, rng: Rng) -> Sample:
     """Blend two pictures of one size and keep the objects of both (arXiv 1710.09412)."""
     share = float(rng.beta(MIXUP_BETA, MIXUP_BETA))
     image = cv2.addWeighted(first.image, share, second.image, 1 - share, 0)
-    return _joined(np.asarray(image, np.uint8), (first, second))
+    return joined(np.asarray(image, np.uint8), (first, second))
 
 
 def jitter_hsv(image: Image, strength: float, rng: Rng) -> Image:
@@ -156,7 +157,7 @@ def _fit(
     image[top:bottom, left:right] = jitter_hsv(np.asarray(resized, np.uint8), config.hsv, rng)
     scale_xy = np.array(geometry.resized_wh) / (width, height)
     boxes = sample.boxes_xyxy * np.tile(scale_xy, 2) + np.array([left, top] * 2)
-    return Sample(image, boxes.astype(np.float32), sample.classes, sample.ids)
+    return replace(sample, image=image, boxes_xyxy=boxes.astype(np.float32), pixel_aspect=1.0)
 
 
 def _warp(
@@ -184,7 +185,7 @@ def _warp(
     boxes = warp_boxes(sample.boxes_xyxy, matrix, degrees)
     kept = _centres_within(boxes, (0, 0, width, height))
     kept &= _worth_keeping(sample.boxes_xyxy, boxes, config.min_box)
-    return Sample(np.asarray(image, np.uint8), boxes[kept], sample.classes[kept], sample.ids[kept])
+    return replace(sample, image=np.asarray(image, np.uint8), boxes_xyxy=boxes).select(kept)
 
 
 def _worth_keeping(
@@ -203,12 +204,3 @@ def _centres_within(
     centres = (boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]) / 2
     inside = (centres >= np.array(area_xyxy[:2])) & (centres < np.array(area_xyxy[2:]))
     return np.asarray(inside.all(axis=1))
-
-
-def _joined(image: Image, parts: Sequence[Sample]) -> Sample:
-    return Sample(
-        image,
-        np.concatenate([part.boxes_xyxy for part in parts]),
-        np.concatenate([part.classes for part in parts]),
-        np.concatenate([part.ids for part in parts]),
-    )

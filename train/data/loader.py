@@ -6,57 +6,43 @@ loader processes and an interruption change nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from runtime.errors import UserError
 from train.config import TrainConfig
 from train.data.augment import compose
+from train.data.batch import Batch, Item, collate, label_parts, taught_parts
 from train.data.config import DataConfig, FairMOTAugmentConfig, PhotoDataConfig
 from train.data.fairmot_style import letterboxed, mixup
 from train.data.pictures import PictureSource
 from train.data.sample import Sample
 from train.data.sources import open_weighted
-from train.data.targets import Targets, make_targets
+from train.data.targets import make_targets
+from train.teachers.lessons import Lessons
 
 
-@dataclass
-class Batch:
-    """A batch with its targets; see ``train.data.targets.Targets`` for the meaning.
+@dataclass(frozen=True)
+class Part:
+    """The part of an epoch that a process draws.
 
     Attributes:
-        images: ``[N, H, W, 3]`` uint8 RGB; see ``model_input``.
-        heatmap: ``[N, classes, h, w]`` float32.
-        cells: ``[N, M]`` int64.
-        sizes_ltrb: ``[N, M, 4]`` float32.
-        offsets: ``[N, M, 2]`` float32.
-        ids: ``[N, M]`` int64.
-        mask: ``[N, M]`` bool.
+        first: The batch to begin with.
+        process: Which of the processes that share every batch it is.
+        processes: How many they are.
     """
 
-    images: Tensor
-    heatmap: Tensor
-    cells: Tensor
-    sizes_ltrb: Tensor
-    offsets: Tensor
-    ids: Tensor
-    mask: Tensor
-
-    def to(self, device: torch.device) -> Batch:
-        """Move all tensors."""
-        return Batch(**{part.name: getattr(self, part.name).to(device) for part in fields(Batch)})
-
-    def model_input(self) -> Tensor:
-        """Return ``[N, 3, H, W]`` float32 RGB in 0..1, channels last in memory."""
-        return self.images.permute(0, 3, 1, 2).float().div_(255)
+    first: int = 0
+    process: int = 0
+    processes: int = 1
 
 
 @dataclass
@@ -73,7 +59,7 @@ class Draw:
     rng: np.random.Generator
 
 
-class TrainingSet(Dataset[dict[str, np.ndarray]]):
+class TrainingSet(Dataset[Item]):
     """Pictures drawn from weighted sources.
 
     Args:
@@ -81,7 +67,9 @@ class TrainingSet(Dataset[dict[str, np.ndarray]]):
         stride: Pixels per cell of the model.
 
     Attributes:
+        sources: The sources, in the configuration's order.
         num_ids: Identities over all sources together.
+        lessons: What a label-free teacher saw in the pictures of the sources; None without one.
 
     Raises:
         UserError: A source cannot be opened, or knows more classes than the model.
@@ -90,18 +78,19 @@ class TrainingSet(Dataset[dict[str, np.ndarray]]):
     def __init__(self, config: TrainConfig, stride: int) -> None:
         self._config = config
         self._stride = stride
-        self._sources: list[PictureSource] = []
+        self.sources: list[PictureSource] = []
+        self.lessons: Lessons | None = None
         self._entries: list[DataConfig] = []
         weights: list[float] = []
         for place, entry in enumerate(config.data):
             for source, weight in open_weighted(entry):
                 _check_classes(source, config.model.num_classes, f"data.{place}")
-                self._sources.append(source)
+                self.sources.append(source)
                 self._entries.append(entry)
                 weights.append(weight)
         if not sum(weights):
             raise UserError("all weights under data: are 0, give one of the sources a weight")
-        self._first_id = np.cumsum([0, *(source.num_ids for source in self._sources)])
+        self._first_id = np.cumsum([0, *(source.num_ids for source in self.sources)])
         self.num_ids = int(self._first_id[-1])
         self._shares = np.array(weights) / np.sum(weights)
         self._epoch = 0
@@ -112,17 +101,14 @@ class TrainingSet(Dataset[dict[str, np.ndarray]]):
 
     def describe(self) -> list[tuple[str, int, int]]:
         """Return name, number of pictures and number of identities of every source."""
-        return [(source.name, len(source), source.num_ids) for source in self._sources]
+        return [(source.name, len(source), source.num_ids) for source in self.sources]
 
     def __len__(self) -> int:
         return self._config.schedule.images_per_epoch
 
-    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+    def __getitem__(self, index: int) -> Item:
         sample = self.augment(self.draw(index))
-        return {
-            "images": cv2.cvtColor(sample.image, cv2.COLOR_BGR2RGB),
-            **vars(self.targets(sample)),
-        }
+        return {"images": cv2.cvtColor(sample.image, cv2.COLOR_BGR2RGB), **self.targets(sample)}
 
     def draw(self, index: int) -> Draw:
         """Read what the picture at a place of the epoch is made of."""
@@ -144,35 +130,40 @@ class TrainingSet(Dataset[dict[str, np.ndarray]]):
         first, *others = (letterboxed(layer, size_wh, augment, draw.rng) for layer in draw.layers)
         return mixup(first, others[0], draw.rng) if others else first
 
-    def targets(self, sample: Sample) -> Targets:
+    def targets(self, sample: Sample) -> Item:
         """Make the targets of an augmented picture."""
         config = self._config
-        return make_targets(
-            sample, config.input_wh, self._stride, config.model.num_classes, config.max_objects
-        )
+        seen_by_teacher = sample.rows >= 0
+        shape = (config.input_wh, self._stride, config.model.num_classes, config.max_objects)
+        labels = make_targets(sample.select(~seen_by_teacher), *shape)
+        item = label_parts(labels, sample.labelled)
+        if self.lessons is not None:
+            item |= taught_parts(sample.select(seen_by_teacher), self.lessons, *shape)
+        return item
 
     def _draw_collage(self, rng: np.random.Generator) -> list[Sample]:
-        which = int(rng.choice(len(self._sources), p=self._shares))
-        source, entry = self._sources[which], self._entries[which]
-        count = int(rng.choice(entry.collage))
-        samples = [
-            self._globally_numbered(source[int(pick)], which)
-            for pick in rng.integers(len(source), size=count)
-        ]
+        which = int(rng.choice(len(self.sources), p=self._shares))
+        count = int(rng.choice(self._entries[which].collage))
+        picks = rng.integers(len(self.sources[which]), size=count)
+        samples = [self._read(which, int(pick)) for pick in picks]
         for sample in samples:
-            _stretch(sample, entry, rng)
+            _stretch(sample, self._entries[which], rng)
         return samples
 
     def _draw_one(self, rng: np.random.Generator) -> Sample:
-        which = int(rng.choice(len(self._sources), p=self._shares))
-        pick = int(rng.integers(len(self._sources[which])))
-        sample = self._globally_numbered(self._sources[which][pick], which)
+        which = int(rng.choice(len(self.sources), p=self._shares))
+        pick = int(rng.integers(len(self.sources[which])))
+        sample = self._read(which, pick)
         _stretch(sample, self._entries[which], rng)
         return sample
 
-    def _globally_numbered(self, sample: Sample, which: int) -> Sample:
+    def _read(self, which: int, pick: int) -> Sample:
+        """Read a picture of a source, its identities counted over all sources."""
+        source = self.sources[which]
+        sample = source[pick]
+        sample.labelled = source.labelled
         sample.ids = np.where(sample.ids >= 0, sample.ids + self._first_id[which], -1)
-        return sample
+        return sample if self.lessons is None else self.lessons.added_to(sample, which, pick)
 
 
 def _stretch(sample: Sample, entry: DataConfig, rng: np.random.Generator) -> None:
@@ -188,16 +179,50 @@ def _check_classes(source: PictureSource, num_classes: int, place: str) -> None:
         )
 
 
-def batches(dataset: TrainingSet, epoch: int, config: TrainConfig) -> Iterator[Batch]:
+def batches(
+    dataset: TrainingSet, epoch: int, config: TrainConfig, part: Part | None = None
+) -> Iterator[Batch]:
     """Yield the batches of one epoch; a last incomplete one is left out.
+
+    Args:
+        dataset: The pictures.
+        epoch: The epoch, counted from 0.
+        config: The run.
+        part: What of it to draw; None for all. Nothing is read of the rest.
 
     Raises:
         UserError: A picture cannot be read.
     """
     dataset.set_epoch(epoch)
-    loader = make_loader(dataset, config.schedule.batch, config.workers, collate)
+    loader = make_loader(dataset, config.schedule.batch, config.workers, collate, part=part)
     with readable_errors():
         yield from loader
+
+
+def in_groups(items: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
+    """Yield ``size`` items at a time; what is left at the end is dropped."""
+    rest = iter(items)
+    while len(group := list(itertools.islice(rest, size))) == size:
+        yield group
+
+
+def places(pictures: int, batch: int, part: Part) -> list[range]:
+    """Return the places of an epoch that a process draws, batch by batch.
+
+    Args:
+        pictures: Places of the epoch; a last incomplete batch is left out.
+        batch: Pictures per batch, those of all processes together.
+        part: The process's part.
+
+    Examples:
+        >>> places(9, 4, Part(process=1, processes=2)), places(9, 4, Part(first=1))
+        ([range(2, 4), range(6, 8)], [range(4, 8)])
+    """
+    share = batch // part.processes
+    starts = (
+        index * batch + part.process * share for index in range(part.first, pictures // batch)
+    )
+    return [range(start, start + share) for start in starts]
 
 
 @contextmanager
@@ -218,6 +243,7 @@ def make_loader(
     workers: int,
     collate_items: Callable[[list[Any]], Any],
     persistent: bool = False,
+    part: Part | None = None,
 ) -> DataLoader[Any]:
     """Return a loader over the places of a dataset in order.
 
@@ -228,25 +254,18 @@ def make_loader(
         collate_items: Makes a batch of a list of items.
         persistent: Whether the processes live on from one pass to the next; they then do not learn
             of another epoch.
+        part: What of the places to load; None for all.
     """
     return DataLoader(
         dataset,
-        batch_size=batch,
-        shuffle=False,  # the pictures are drawn at random already
+        # In order, as the pictures are drawn at random already.
+        batch_sampler=places(len(dataset), batch, part or Part()),  # type: ignore[arg-type]
         num_workers=workers,
-        drop_last=True,
         collate_fn=collate_items,
         # A worker uses one core; OpenCV's own threads would fight with the training for both.
         worker_init_fn=_single_threaded,
         prefetch_factor=4 if workers else None,
         persistent_workers=persistent and workers > 0,
-    )
-
-
-def collate(items: list[dict[str, np.ndarray]]) -> Batch:
-    """Stack the parts of several pictures."""
-    return Batch(
-        **{key: torch.from_numpy(np.stack([item[key] for item in items])) for key in items[0]}
     )
 
 

@@ -21,11 +21,13 @@ class PictureSource(ABC):
         name: For messages.
         num_ids: Identities it knows; they are numbered ``0 .. num_ids - 1``.
         num_classes: Classes it knows, counted like the identities.
+        labelled: Whether its pictures have labels; all or none do.
     """
 
     name: str
     num_ids: int
     num_classes: int = 1
+    labelled: bool = True
 
     @abstractmethod
     def __len__(self) -> int:
@@ -51,6 +53,7 @@ class JoinedSource(PictureSource):
         self._first_ids = np.cumsum([0, *(part.num_ids for part in parts)])
         self.num_ids = int(self._first_ids[-1])
         self.num_classes = max(part.num_classes for part in parts)
+        self.labelled = all(part.labelled for part in parts)
 
     def __len__(self) -> int:
         return int(self._ends[-1])

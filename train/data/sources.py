@@ -17,7 +17,13 @@ from runtime.errors import UserError
 from runtime.mot import read_mot
 from runtime.opencv import cv2
 from runtime.sources import open_source
-from train.data.config import DataConfig, DatasetDataConfig, MixDataConfig, PhotoDataConfig
+from train.data.config import (
+    DataConfig,
+    DatasetDataConfig,
+    MixDataConfig,
+    PhotoDataConfig,
+    UnlabelledDataConfig,
+)
 from train.data.labels import read_yolo_labels
 from train.data.mix import open_mix
 from train.data.pictures import (
@@ -28,6 +34,7 @@ from train.data.pictures import (
 )
 from train.data.prepared import open_dataset
 from train.data.sample import Sample
+from train.data.unlabelled import WithoutLabels, open_unlabelled
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 JPEG_QUALITY = 92
@@ -156,6 +163,14 @@ def open_pictures(entry: DataConfig) -> PictureSource:
     Raises:
         UserError: There is no such data.
     """
+    source = _open(entry)
+    return source if entry.labels or not source.labelled else WithoutLabels(source)
+
+
+def _open(entry: DataConfig) -> PictureSource:
+    """Open what a configuration entry describes as one source, with labels where it has any."""
+    if isinstance(entry, UnlabelledDataConfig):
+        return open_unlabelled(entry.path, entry.frames, entry.every, entry.video_cache_mb)
     if isinstance(entry, MixDataConfig):
         return JoinedSource(entry.path.stem, [part.source for part in open_mix(entry)])
     if isinstance(entry, DatasetDataConfig):
@@ -184,4 +199,10 @@ def open_weighted(entry: DataConfig) -> list[tuple[PictureSource, float]]:
         return [(open_pictures(entry), entry.weight)]
     parts = open_mix(entry)
     total = sum(part.weight for part in parts)
-    return [(part.source, entry.weight * part.weight / total) for part in parts]
+    return [
+        (
+            part.source if entry.labels else WithoutLabels(part.source),
+            entry.weight * part.weight / total,
+        )
+        for part in parts
+    ]

@@ -23,6 +23,7 @@ class Targets:
         offsets: ``[M, 2]`` float32, the centre inside its cell, x and y.
         ids: ``[M]`` int64 identities, -1 where unknown.
         mask: ``[M]`` bool, places in use.
+        rows: ``[M]`` int64, the sample's ``lesson_rows``; -1 in places out of use.
     """
 
     heatmap: npt.NDArray[np.float32]
@@ -31,6 +32,7 @@ class Targets:
     offsets: npt.NDArray[np.float32]
     ids: npt.NDArray[np.int64]
     mask: npt.NDArray[np.bool_]
+    rows: npt.NDArray[np.int64]
 
 
 def make_targets(
@@ -58,6 +60,7 @@ def make_targets(
         offsets=np.zeros((max_objects, 2), np.float32),
         ids=np.full(max_objects, -1, np.int64),
         mask=np.zeros(max_objects, bool),
+        rows=np.full(max_objects, -1, np.int64),
     )
     boxes = sample.boxes_xyxy / stride
     sizes = boxes[:, 2:] - boxes[:, :2]
@@ -80,6 +83,7 @@ def make_targets(
         targets.offsets[place] = (centre_x - x, centre_y - y)
         targets.ids[place] = sample.ids[index]
         targets.mask[place] = True
+        targets.rows[place] = sample.rows[index]
     return targets
 
 

@@ -9,9 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from train.config import LossConfig
-from train.data.loader import Batch
+from train.data.batch import Batch
 from train.models.decode import gather_cells
 from train.models.heads import WIDTH_HEIGHT
+from train.processes import shared_count
 
 
 def heatmap_focal_loss(logits: Tensor, target: Tensor) -> Tensor:
@@ -29,7 +30,7 @@ def heatmap_focal_loss(logits: Tensor, target: Tensor) -> Tensor:
     positive = target.eq(1).float()
     at_centres = F.logsigmoid(logits) * (1 - probability).square() * positive
     elsewhere = F.logsigmoid(-logits) * probability.square() * (1 - target).pow(4) * (1 - positive)
-    return -(at_centres + elsewhere).sum() / positive.sum().clamp(min=1)
+    return -(at_centres + elsewhere).sum() / shared_count(positive.sum(), 1)
 
 
 def masked_l1_loss(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
@@ -45,7 +46,7 @@ def masked_l1_loss(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     """
     weights = mask.unsqueeze(-1).float()
     difference = (prediction.float() - target).abs() * weights
-    return difference.sum() / (weights.sum() * target.shape[-1]).clamp(min=1e-4)
+    return difference.sum() / shared_count(weights.sum() * target.shape[-1], 1e-4)
 
 
 def size_loss(sizes: Tensor, batch: Batch) -> Tensor:
@@ -73,19 +74,20 @@ class IdentityLoss(nn.Module):
         self.scale = math.sqrt(2) * math.log(max(num_ids - 1, 2))
 
     def forward(self, embeddings: Tensor, ids: Tensor) -> Tensor:
-        """Return the cross-entropy over the places whose identity is known.
+        """Return the mean cross-entropy over the places whose identity is known; 0 without any.
 
         Args:
             embeddings: ``[P, D]``.
             ids: ``[P]`` int64, -1 where unknown.
         """
         known = ids >= 0
-        if not known.any():
-            return embeddings.sum() * 0.0
+        # Without any the sum is 0, and still takes the same way through the network as in the other
+        # processes.
         unit = F.normalize(embeddings[known].float(), dim=1) * self.scale
         # The integers stay integers under autocast; only the logits are floats.
         with torch.autocast(unit.device.type, enabled=False):
-            return F.cross_entropy(self.classifier(unit), ids[known])
+            loss = F.cross_entropy(self.classifier(unit), ids[known], reduction="sum")
+        return loss / shared_count(known.sum().float(), 1)
 
 
 class FairMOTLoss(nn.Module):
@@ -110,7 +112,7 @@ class FairMOTLoss(nn.Module):
         self.identity_uncertainty = nn.Parameter(torch.tensor(-1.05))
 
     def forward(self, outputs: dict[str, Tensor], batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Compute the losses.
+        """Compute the losses; those of pictures without labels are 0.
 
         Args:
             outputs: Raw maps of the model.
@@ -120,7 +122,7 @@ class FairMOTLoss(nn.Module):
             The total, and the parts by name, not weighted.
         """
         parts = {
-            "hm": heatmap_focal_loss(outputs["hm"], batch.heatmap),
+            "hm": heatmap_focal_loss(outputs["hm"][batch.labelled], batch.heatmap[batch.labelled]),
             "wh": size_loss(outputs["wh"], batch),
             "reg": masked_l1_loss(
                 gather_cells(outputs["reg"], batch.cells), batch.offsets, batch.mask

@@ -15,6 +15,7 @@ Rename = Callable[[str], str | None]
 
 # A counter that batch normalisation keeps and inference does not use.
 COUNTER = "num_batches_tracked"
+CHOOSE_ANOTHER = "choose the model it was made for, or its number of classes and embedding width"
 SHOWN_MISMATCHES = 4
 SHOWN_KEYS = 3
 
@@ -68,11 +69,15 @@ class LoadReport:
     def __bool__(self) -> bool:
         return not (self.missing or self.mismatched or self.unexpected)
 
-    def require_complete(self, path: str | os.PathLike[str]) -> None:
+    def require_complete(
+        self, path: str | os.PathLike[str], model: str = "the model", advice: str = CHOOSE_ANOTHER
+    ) -> None:
         """Refuse a file that does not fill the model, or holds more than it.
 
         Args:
             path: The file, for the message.
+            model: What to call the model in the message.
+            advice: What to do, for the message.
 
         Raises:
             UserError: The report is not true; the message counts what is wrong and names the first.
@@ -87,9 +92,8 @@ class LoadReport:
         told = "; ".join(f"{len(keys)} {fault} ({_first(keys)})" for fault, keys in faults if keys)
         total = len(self.loaded) + len(self.missing) + len(self.mismatched)
         raise UserError(
-            f"checkpoint {path} does not fit the model, {len(self.loaded)} of {total} tensors do: "
-            f"{told}; choose the model it was made for, or its number of classes and embedding "
-            "width"
+            f"checkpoint {path} does not fit {model}, {len(self.loaded)} of {total} tensors do: "
+            f"{told}; {advice}"
         )
 
     def require_some(self, path: str | os.PathLike[str]) -> None:

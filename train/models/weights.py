@@ -37,6 +37,7 @@ CONTAINERS = (
     "network",
     "weights",
     "state",
+    "teacher",
 )
 # Containers in containers; a hostile file may nest them without end.
 DEEPEST = 4

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,33 +9,11 @@ from torch import Tensor, nn
 from train.models import TrackingModel
 from train.models.decode import gather_cells, sides_at, top_peaks
 from train.models.folding import fold_batch_norm
+from train.teachers.output import TeacherOutput, to_grid
 
 MAX_PEAKS = 64
 # Inputs are multiples of it, as the smallest maps of the networks have this stride.
 MULTIPLE = 32
-
-
-@dataclass
-class TeacherOutput:
-    """What a teacher says of a batch, in the cells of the student.
-
-    Attributes:
-        heatmap: Logits ``[N, C, h, w]``.
-        cells: ``[N, P]`` int64, the student's cells in which the teacher's peaks lie, best first.
-        scores: ``[N, P]`` float32, the peaks' scores; 0 below the threshold.
-        sides: ``[N, P, 4]``, distances from the centre to left, top, right and bottom, in cells.
-        offsets: ``[N, P, 2]``, the centre in its cell.
-        embeddings: ``[N, P, E]``; None from a teacher without.
-        features: Its feature map ``[N, F, h, w]``.
-    """
-
-    heatmap: Tensor
-    cells: Tensor
-    scores: Tensor
-    sides: Tensor
-    offsets: Tensor
-    embeddings: Tensor | None
-    features: Tensor
 
 
 class FairMOTTeacher(nn.Module):
@@ -51,6 +26,11 @@ class FairMOTTeacher(nn.Module):
         model: The trained model.
         peak_threshold: Peaks below this score are not handed on.
         student_stride: The student's pixels per cell; None where it is the teacher's own.
+
+    Attributes:
+        name: The model's.
+        feature_channels: Channels of its feature map.
+        embedding_dim: Width of its embedding, 0 for none.
     """
 
     def __init__(
@@ -60,6 +40,9 @@ class FairMOTTeacher(nn.Module):
         self.model = model.eval().requires_grad_(False)
         # A third faster, and the same numbers.
         fold_batch_norm(self.model)
+        self.name = model.name
+        self.feature_channels = model.feature_channels
+        self.embedding_dim = model.embedding_dim
         self.peak_threshold = peak_threshold
         self.student_stride = student_stride or model.stride
 
@@ -92,7 +75,7 @@ class FairMOTTeacher(nn.Module):
         own = ((corner + 0.5) * ratio).floor()
         embeddings = gather_cells(maps["id"], cells) if self.model.embedding_dim else None
         return TeacherOutput(
-            heatmap=to_grid(maps["hm"], size_hw, F.adaptive_max_pool2d),
+            heatmap=to_grid(maps["hm"], size_hw, F.adaptive_max_pool2d).float().sigmoid(),
             cells=own[..., 1].long() * size_hw[1] + own[..., 0].long(),
             scores=torch.where(scores >= self.peak_threshold, scores, 0.0),
             sides=sides_at(maps, cells) * ratio.repeat(2),
@@ -124,12 +107,3 @@ def teacher_size(
         return student_wh
     width, height = (round(side * factor / MULTIPLE) * MULTIPLE for side in student_wh)
     return width, height
-
-
-def to_grid(maps: Tensor, size_hw: tuple[int, int], pool: Callable[..., Tensor]) -> Tensor:
-    """Bring maps ``[N, C, h, w]`` to another size: pooled to a smaller one, else interpolated."""
-    if tuple(maps.shape[-2:]) == size_hw:
-        return maps
-    if maps.shape[-2] >= size_hw[0] and maps.shape[-1] >= size_hw[1]:
-        return pool(maps, size_hw)
-    return F.interpolate(maps, size_hw, mode="bilinear", align_corners=False)

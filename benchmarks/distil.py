@@ -1,0 +1,308 @@
+"""``kd-bench distil``: what distillation is worth over several seeds, and against its teachers.
+
+Trains the teacher of the family, then the student without a teacher and with each kind of teacher
+(``kd-train compare``), exports every model, tracks a camera that none was trained on, and times all
+of them in turns. Each step is printed as a command; finished ones are not repeated.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import yaml
+
+from benchmarks.accuracy import score_file
+from benchmarks.environment import environment
+from benchmarks.steps import imagenet_weights, run_step
+from runtime.console import print_table, progress
+from runtime.detector import load
+from runtime.errors import UserError
+from runtime.files import atomic_path, output_directory
+from runtime.pipeline import make_tracker
+from runtime.sinks import MotWriter
+from runtime.sources import open_source
+from runtime.tracking.config import TrackerConfig
+from runtime.tracking.tracker import Tracker
+from runtime.types import Detections
+from train.compare.config import CompareConfig, merge
+from train.settings import read_yaml
+from train.teachers.config import DistillConfig, OnnxTeacherConfig
+from train.teachers.onnx import OnnxTeacherModel
+
+# The configurations name it.
+OUT = Path("out/distil")
+CONFIGS = Path(__file__).parent / "configs" / "distil"
+TEACHER_FOLDER = "teacher-fairmot"
+METRICS = ("MOTA", "IDF1", "HOTA", "recall", "precision")
+COLUMNS = ("setting", "MOTA", "IDF1", "HOTA", "recall", "precision", "parameters", "ms per frame")
+# As recommended for YOLOX with ByteTrack: a detection of half the score starts a track.
+ONNX_TEACHER_TRACKER = {
+    "high_threshold": 0.45,
+    "low_threshold": 0.1,
+    "new_track_threshold": 0.55,
+}
+ROUNDS = 8
+FRAMES_PER_ROUND = 40
+WARM_UP = 5
+
+Frame = npt.NDArray[np.uint8]
+
+
+@dataclass
+class Contender:
+    """A model that is scored and timed.
+
+    Attributes:
+        setting: What it stands for in the table.
+        seed: Of its training; None where it is not ours.
+        parameters: Number of learned parameters.
+        detect: From a frame to detections.
+        tracker: Makes a fresh tracker for a frame rate.
+        scores: Its figures.
+        medians: Median time per frame of each round, in ms.
+    """
+
+    setting: str
+    seed: int | None
+    parameters: int
+    detect: Callable[[Frame], Detections]
+    tracker: Callable[[float], Tracker]
+    scores: dict[str, Any] = field(default_factory=dict)
+    medians: list[float] = field(default_factory=list)
+
+    def to_row(self, sequence: str) -> dict[str, Any]:
+        """Return the contender's entry in the record."""
+        return {
+            "setting": self.setting,
+            "seed": self.seed,
+            "sequence": sequence,
+            **{metric: round(self.scores[metric], 5) for metric in METRICS},
+            "params": self.parameters,
+            "ms": round(statistics.median(self.medians), 3),
+        }
+
+
+def measure(threads: int | None = None, out: Path = OUT, configs: Path = CONFIGS) -> dict[str, Any]:
+    """Train, export, track, score and time everything.
+
+    Args:
+        threads: Threads of the engines; their own choice when None.
+        out: Folder for the runs; what is finished there is not made again.
+        configs: Folder of ``teacher.yaml`` and ``compare.yaml``.
+
+    Returns:
+        ``rows`` with setting, seed, sequence, figures, parameters and ms per frame of every model,
+        their ``summary`` per setting, ``settings``, ``command`` and ``environment``.
+
+    Raises:
+        UserError: The data or a teacher is missing.
+    """
+    output_directory(out)
+    config = write_comparison(configs, out)
+    sequence = config.test[0]
+    teacher = train_teacher(configs, out)
+    run_step("kd-train", "compare", out / "compare.yaml", "--out", out / "runs")
+    surroundings = environment(threads)
+    contenders = [open_exported("teacher-fairmot", None, teacher, sequence, threads)]
+    contenders += open_onnx_teachers(config, threads)
+    for name in config.settings:
+        for seed in config.seeds:
+            folder = out / "runs" / name / f"seed-{seed}"
+            contenders.append(open_exported(name, seed, folder, sequence, threads))
+    for contender in contenders:
+        score(contender, sequence, out / "tracks")
+    time_in_turns(contenders, sequence)
+    rows = [contender.to_row(sequence.name) for contender in contenders]
+    return {
+        "rows": rows,
+        "summary": summarise(rows),
+        "settings": {
+            "frames_per_round": FRAMES_PER_ROUND,
+            "rounds": ROUNDS,
+            "threads": threads,
+            "onnx_teacher_tracker": ONNX_TEACHER_TRACKER,
+        },
+        "command": "kd-bench distil",
+        "environment": surroundings,
+    }
+
+
+def write_comparison(configs: Path, out: Path) -> CompareConfig:
+    """Write the comparison with the ImageNet weights' place on this machine, and return it."""
+    comparison = read_yaml(configs / "compare.yaml", "comparison")
+    student = read_yaml(configs / "student.yaml")
+    weights = {"model": {"body_weights": str(imagenet_weights())}}
+    comparison["base"] = merge(student, weights)
+    with atomic_path(out / "compare.yaml") as temporary:
+        temporary.write_text(yaml.safe_dump(comparison, sort_keys=False), encoding="utf-8")
+    config = CompareConfig.model_validate(comparison)
+    if len(config.test) != 1:
+        raise UserError(f"{configs / 'compare.yaml'}: the record is of one test sequence, name one")
+    return config
+
+
+def train_teacher(configs: Path, out: Path) -> Path:
+    """Train the teacher of the family, unless that is done; return its folder."""
+    folder = out / TEACHER_FOLDER
+    done = folder / "done"
+    if not done.exists():
+        resume = ["--resume"] if (folder / "state.pt").exists() else []
+        weights = f"model.body_weights={imagenet_weights()}"
+        run_step("kd-train", configs / "teacher.yaml", "--out", folder, "--set", weights, *resume)
+        done.touch()
+    return folder
+
+
+def open_exported(
+    setting: str, seed: int | None, folder: Path, sequence: Path, threads: int | None
+) -> Contender:
+    """Export a trained model, with the parity gate, and load it."""
+    model = folder / "model.onnx"
+    if not model.exists():
+        run_step("kd-export", folder, "-o", folder, "--name", "model", "--parity-source", sequence)
+    detector = load(model, threads=threads)
+    return Contender(
+        setting,
+        seed,
+        detector.info.parameters,
+        detector,
+        lambda fps: make_tracker(detector, fps),
+    )
+
+
+def open_onnx_teachers(config: CompareConfig, threads: int | None) -> list[Contender]:
+    """Load the label-free teacher of the settings as a tracker of its own.
+
+    Twice: with its embeddings, and by motion alone, which is ByteTrack's way.
+    """
+    assert isinstance(config.base, dict)
+    settings = TrackerConfig.for_model(ONNX_TEACHER_TRACKER)
+    for overrides in config.settings.values():
+        entries = merge(config.base, overrides).get("distill")
+        for teacher in DistillConfig.model_validate(entries).teachers if entries else ():
+            if isinstance(teacher, OnnxTeacherConfig) and teacher.detector is not None:
+                by_motion = teacher.model_copy(update={"embedder": None})
+                return [
+                    Contender(
+                        name,
+                        None,
+                        count_parameters(kind),
+                        as_detector(OnnxTeacherModel(kind, threads)),
+                        lambda fps: Tracker(fps=fps, config=settings),
+                    )
+                    for name, kind in {
+                        "teacher-onnx": teacher,
+                        "teacher-onnx-by-motion": by_motion,
+                    }.items()
+                ]
+    return []
+
+
+def as_detector(model: OnnxTeacherModel) -> Callable[[Frame], Detections]:
+    """Return what a teacher sees as detections."""
+
+    def detect(frame: Frame) -> Detections:
+        seen = model(frame)
+        embeddings = seen.embeddings.astype(np.float32) if model.embedding_dim else None
+        return Detections(seen.boxes_xyxy, seen.scores, embeddings, seen.classes)
+
+    return detect
+
+
+def count_parameters(config: OnnxTeacherConfig) -> int:
+    """Count the numbers in the weights of a teacher's ONNX files."""
+    import onnx
+
+    total = 0
+    for part in (config.detector, config.embedder):
+        if part is not None:
+            weights = onnx.load(str(part.path)).graph.initializer
+            total += sum(int(np.prod(one.dims)) for one in weights)
+    return total
+
+
+def score(contender: Contender, sequence: Path, folder: Path) -> None:
+    """Track the sequence and score the tracks."""
+    output_directory(folder)
+    seed = "" if contender.seed is None else f"-{contender.seed}"
+    file = folder / f"{contender.setting}{seed}.txt"
+    with open_source(sequence) as source, MotWriter(file) as writer:
+        tracker = contender.tracker(source.fps)
+        for number, frame in enumerate(source, 1):
+            writer.write(number, tracker.update(contender.detect(frame)))
+    contender.scores = score_file(sequence, file)
+
+
+def time_in_turns(contenders: Sequence[Contender], sequence: Path) -> None:
+    """Time all from frame to tracks, in short rounds, each beginning with another one."""
+    frames: list[Frame] = []
+    with open_source(sequence) as source:
+        for frame in source:
+            frames.append(frame)
+            if len(frames) == FRAMES_PER_ROUND:
+                break
+        fps = source.fps
+    clock = time.perf_counter
+    with progress(transient=True) as bar:
+        task = bar.add_task("timing", total=ROUNDS)
+        for index in range(ROUNDS):
+            shift = index % len(contenders)
+            for contender in [*contenders[shift:], *contenders[:shift]]:
+                tracker = contender.tracker(fps)
+                times = []
+                for frame in [*frames[:WARM_UP], *frames]:
+                    start = clock()
+                    tracker.update(contender.detect(frame))
+                    times.append(1000 * (clock() - start))
+                contender.medians.append(statistics.median(times[WARM_UP:]))
+            bar.advance(task)
+
+
+def summarise(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return mean and standard deviation over the seeds of each setting, in the rows' order."""
+    summary = []
+    for setting in dict.fromkeys(row["setting"] for row in rows):
+        own = [row for row in rows if row["setting"] == setting]
+        entry: dict[str, Any] = {"setting": setting, "seeds": len(own), "params": own[0]["params"]}
+        for figure in (*METRICS, "ms"):
+            values = [row[figure] for row in own]
+            spread = round(statistics.stdev(values), 5) if len(values) > 1 else None
+            entry[figure] = {"mean": round(statistics.fmean(values), 5), "std": spread}
+        summary.append(entry)
+    return summary
+
+
+def summary_cells(entry: dict[str, Any]) -> tuple[str, ...]:
+    """Format one setting's row of the table."""
+
+    def text(figure: dict[str, float | None]) -> str:
+        mean = f"{figure['mean']:.3f}"
+        return mean if figure["std"] is None else f"{mean} ± {figure['std']:.3f}"
+
+    return (
+        entry["setting"],
+        *(text(entry[metric]) for metric in METRICS),
+        f"{entry['params'] / 1e6:.2f} M",
+        f"{entry['ms']['mean']:.1f}",
+    )
+
+
+def summary_markdown(record: dict[str, Any]) -> str:
+    """Render the summary as a Markdown table, which the README quotes."""
+    rows = [COLUMNS, ("---",) + ("---:",) * (len(COLUMNS) - 1)]
+    rows += [summary_cells(entry) for entry in record["summary"]]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in rows)
+
+
+def print_record(record: dict[str, Any]) -> None:
+    """Print the summary as a table."""
+    sequence = record["rows"][0]["sequence"]
+    title = f"{sequence}: mean ± standard deviation over the seeds"
+    print_table(title, COLUMNS, [summary_cells(entry) for entry in record["summary"]])

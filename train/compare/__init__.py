@@ -1,0 +1,1 @@
+"""``kd-train compare``: the same student under several settings and seeds, in one table."""
