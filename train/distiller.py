@@ -39,7 +39,6 @@ class Distiller(nn.Module):
 
     def __init__(self, config: DistillConfig, student: TrackingModel, lessons_dim: int = 0) -> None:
         super().__init__()
-        self.alpha = config.alpha
         self.names: list[str] = []
         self.networks = nn.ModuleDict()
         losses = []

@@ -126,7 +126,8 @@ def test_a_student_learns_from_a_teacher_of_another_stride(
     fine = {"name": "nano", "embedding_dim": 8, "options": {"stride": 4}}
     run = TrainConfig.model_validate(tiny_config | {"model": fine})
     teacher = Trainer(run, tmp_path / "teacher").run()
-    learning = tiny_config | {"teacher": {"checkpoint": str(teacher)}}
+    teachers = [{"kind": "fairmot", "checkpoint": str(teacher)}]
+    learning = tiny_config | {"distill": {"teachers": teachers}}
     student = Trainer(TrainConfig.model_validate(learning), tmp_path / "student").run()
     assert student.exists()
     several = {"name": "nano", "embedding_dim": 8, "num_classes": 2}
