@@ -18,8 +18,9 @@ from train.data.loader import TrainingSet
 from train.data.pictures import PictureSource
 from train.losses.distillation import soft_focal_loss
 from train.losses.fairmot import heatmap_focal_loss
+from train.state import LOG_FILE, VALIDATION_FILE
 from train.teachers.lessons import Lessons
-from train.trainer import LOG_FILE, Trainer
+from train.trainer import Trainer
 
 STYLES = {
     "collage": {"style": "collage", "scale": [0.7, 1.3]},
@@ -181,6 +182,23 @@ def test_a_student_learns_without_labels(
     # The next run asks the cache, not the teacher.
     again = Trainer(config, out)
     assert again.data.lessons is not None and again.data.lessons.computed == 0
+
+
+def test_without_labels_the_teacher_stands_in_for_them_in_validation(
+    tiny_config: dict[str, Any],
+    teacher: dict[str, Any],
+    unlabelled: dict[str, Any],
+    tmp_path: Path,
+) -> None:
+    entries = {**tiny_config, "data": [unlabelled], "validation": [unlabelled]}
+    config = TrainConfig.model_validate({**entries, "distill": {"teachers": [teacher]}})
+    Trainer(config, tmp_path).run()
+    rows = rows_of(tmp_path / VALIDATION_FILE)
+    # Of its two detections in each of twelve frames the surer one.
+    assert [(row["pictures"], row["objects"]) for row in rows] == [("12", "12")] * 2
+    labelled = {**entries, "data": tiny_config["data"]}
+    with pytest.raises(UserError, match="has no labels, and no onnx teacher with a detector"):
+        Trainer(TrainConfig.model_validate(labelled), tmp_path)
 
 
 def test_unlabelled_pictures_need_a_teacher(
