@@ -32,6 +32,7 @@ from runtime.tracking.config import TrackerConfig
 from runtime.tracking.tracker import Tracker
 from runtime.types import Detections
 from train.compare.config import CompareConfig, merge
+from train.compare.summary import markdown_table, mean_and_spread, spread_text
 from train.settings import read_yaml
 from train.teachers.config import DistillConfig, OnnxTeacherConfig
 from train.teachers.onnx import OnnxTeacherModel
@@ -272,23 +273,16 @@ def summarise(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         own = [row for row in rows if row["setting"] == setting]
         entry: dict[str, Any] = {"setting": setting, "seeds": len(own), "params": own[0]["params"]}
         for figure in (*METRICS, "ms"):
-            values = [row[figure] for row in own]
-            spread = round(statistics.stdev(values), 5) if len(values) > 1 else None
-            entry[figure] = {"mean": round(statistics.fmean(values), 5), "std": spread}
+            entry[figure] = mean_and_spread([row[figure] for row in own])
         summary.append(entry)
     return summary
 
 
 def summary_cells(entry: dict[str, Any]) -> tuple[str, ...]:
     """Format one setting's row of the table."""
-
-    def text(figure: dict[str, float | None]) -> str:
-        mean = f"{figure['mean']:.3f}"
-        return mean if figure["std"] is None else f"{mean} ± {figure['std']:.3f}"
-
     return (
         entry["setting"],
-        *(text(entry[metric]) for metric in METRICS),
+        *(spread_text(entry[metric]) for metric in METRICS),
         f"{entry['params'] / 1e6:.2f} M",
         f"{entry['ms']['mean']:.1f}",
     )
@@ -296,9 +290,7 @@ def summary_cells(entry: dict[str, Any]) -> tuple[str, ...]:
 
 def summary_markdown(record: dict[str, Any]) -> str:
     """Render the summary as a Markdown table, which the README quotes."""
-    rows = [COLUMNS, ("---",) + ("---:",) * (len(COLUMNS) - 1)]
-    rows += [summary_cells(entry) for entry in record["summary"]]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in rows)
+    return markdown_table(COLUMNS, [summary_cells(entry) for entry in record["summary"]])
 
 
 def print_record(record: dict[str, Any]) -> None:

@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from export.sparse import SparseHeads
 from train.models import TrackingModel
-from train.models.decode import boxes_at, gather_cells, top_peaks
+from train.models.decode import boxes_around, to_sides, top_peaks
 from train.models.folding import fold_batch_norm
 from train.models.pixels import PixelNorm
 
@@ -28,7 +29,8 @@ class FusedTracker(nn.Module):
     - ``embeddings`` float32 ``[N, K, D]`` of unit length; left out by a model without embedding.
 
     The first convolution takes raw BGR bytes: the channel order and the division by 255 are folded
-    into its weights. Batch normalisation is folded into the convolutions before it.
+    into its weights. Batch normalisation is folded into the convolutions before it. The heatmap is
+    computed everywhere, the other heads at its K best peaks alone.
 
     Args:
         model: A trained model; it is copied, not changed.
@@ -42,15 +44,21 @@ class FusedTracker(nn.Module):
         fold_batch_norm(self.model)
         fold_pixel_scaling(self.model)
         self.topk = topk
+        heads = dict(self.model.heads.items())
+        del heads["hm"]
+        self.at_peaks = SparseHeads(heads)
 
     def forward(self, frames: Tensor) -> tuple[Tensor, ...]:
         """Run network and decoding, see the class."""
-        maps = self.model(frames.permute(0, 3, 1, 2).float())
-        scores, classes, cells = top_peaks(maps["hm"], self.topk)
-        boxes = boxes_at(maps, cells, self.model.stride)
-        if not self.model.embedding_dim:
+        model = self.model
+        features = model.body(frames.permute(0, 3, 1, 2).float())
+        scores, classes, cells = top_peaks(model.heads["hm"](features), self.topk)
+        values = self.at_peaks(features, cells)
+        sides = to_sides(model.heads.sizes(values["wh"]))
+        boxes = boxes_around(cells, values["reg"], sides, features.shape[-1], model.stride)
+        if not model.embedding_dim:
             return boxes, scores, classes
-        return boxes, scores, classes, F.normalize(gather_cells(maps["id"], cells), dim=-1)
+        return boxes, scores, classes, F.normalize(values["id"], dim=-1)
 
     @property
     def output_names(self) -> tuple[str, ...]:

@@ -75,7 +75,10 @@ def test_no_rows_have_no_summary() -> None:
 def test_seeds_are_summed_up() -> None:
     summary = summarise([row("a", 0, 0.2), row("a", 1, 0.4), row("b", None, 0.9)])
     assert [(entry["setting"], entry["seeds"]) for entry in summary] == [("a", 2), ("b", 1)]
-    assert summary[0]["MOTA"] == {"mean": 0.3, "std": pytest.approx(0.1414, abs=1e-4)}
+    assert summary[0]["MOTA"] == {
+        "mean": pytest.approx(0.3),
+        "std": pytest.approx(0.1414, abs=1e-4),
+    }
     assert summary[1]["HOTA"] == {"mean": 0.9, "std": None}
     table = summary_markdown({"summary": summary})
     assert "| a | 0.300 ± 0.141 |" in table and "| b | 0.900 | 0.900 |" in table

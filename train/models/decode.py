@@ -53,8 +53,12 @@ def sides_at(maps: dict[str, Tensor], cells: Tensor) -> Tensor:
     Returns:
         ``[N, K, 4]``, to left, top, right and bottom, in cells.
     """
-    sizes = gather_cells(maps["wh"], cells)
-    return sizes if sizes.shape[-1] == LTRB else sizes.repeat(1, 1, 2) / 2
+    return to_sides(gather_cells(maps["wh"], cells))
+
+
+def to_sides(sizes: Tensor) -> Tensor:
+    """Return the distances to all four sides, ``[..., 4]``, from those or from width and height."""
+    return sizes if sizes.shape[-1] == LTRB else torch.cat([sizes, sizes], dim=-1) / 2
 
 
 def boxes_at(maps: dict[str, Tensor], cells: Tensor, stride: int) -> Tensor:
@@ -68,9 +72,23 @@ def boxes_at(maps: dict[str, Tensor], cells: Tensor, stride: int) -> Tensor:
     Returns:
         ``[N, K, 4]`` float32, xyxy in pixels of the input.
     """
-    width = maps["reg"].shape[-1]
+    offsets = gather_cells(maps["reg"], cells)
+    return boxes_around(cells, offsets, sides_at(maps, cells), maps["reg"].shape[-1], stride)
+
+
+def boxes_around(cells: Tensor, offsets: Tensor, sides: Tensor, width: int, stride: int) -> Tensor:
+    """Put boxes around centres.
+
+    Args:
+        cells: ``[N, K]`` int64, indices into the flattened map.
+        offsets: ``[N, K, 2]``, each centre in its cell, x and y.
+        sides: ``[N, K, 4]``, distances to left, top, right and bottom, in cells.
+        width: Of the map, in cells.
+        stride: Pixels per cell.
+
+    Returns:
+        ``[N, K, 4]`` float32, xyxy in pixels.
+    """
     corner = torch.stack([cells % width, cells // width], dim=-1).float()
-    centres = corner + gather_cells(maps["reg"], cells)
-    distances = sides_at(maps, cells)
-    sides = torch.cat([centres - distances[..., :2], centres + distances[..., 2:]], dim=-1)
-    return sides * stride
+    centres = corner + offsets
+    return torch.cat([centres - sides[..., :2], centres + sides[..., 2:]], dim=-1) * stride

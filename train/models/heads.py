@@ -84,10 +84,15 @@ class FairMOTHeads(nn.ModuleDict):
     def forward(self, features: Tensor) -> dict[str, Tensor]:
         """Map features ``[N, C, h, w]`` to one raw map per head."""
         maps = {name: head(features) for name, head in self.items()}
-        if self.exponential_sizes:
-            # The limit, far beyond any box, keeps a wild first step from overflowing.
-            maps["wh"] = maps["wh"].float().clamp(max=LARGEST_LOG_SIZE).exp()
+        maps["wh"] = self.sizes(maps["wh"])
         return maps
+
+    def sizes(self, raw: Tensor) -> Tensor:
+        """Return what the size head says in cells, from its output of any shape."""
+        if not self.exponential_sizes:
+            return raw
+        # The limit, far beyond any box, keeps a wild first step from overflowing.
+        return raw.float().clamp(max=LARGEST_LOG_SIZE).exp()
 
 
 class TrackingModel(nn.Module):
