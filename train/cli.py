@@ -53,9 +53,9 @@ class CommandOrDefault(click.Group):
 def cli() -> None:
     """Train what CONFIG describes: a teacher, or a student distilled from one.
 
-    CONFIG is a YAML file. With a `distill:` section the model is distilled from the teachers in it,
-    without one it is trained on labels alone. A file with the name of a command is given as
-    `./NAME`.
+    CONFIG is a YAML file, or the name of a preset (thesis). With a `distill:` section the model is
+    distilled from the teachers in it, without one it is trained on labels alone. A file with the
+    name of a command is given as `./NAME`.
     """
 
 
