@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from runtime.engines import Engine
 from runtime.files import atomic_path
@@ -124,6 +126,8 @@ def compare(
 ) -> ParityResult:
     """Run both on the same frames and compare what a tracker would see, and what it makes of it.
 
+    Frames in which rounding alone chooses between neighbouring peaks are left out.
+
     Args:
         model: The PyTorch model in eval mode, fp32.
         engine: The exported graph.
@@ -135,9 +139,12 @@ def compare(
     pairs = []
     for frame in frames:
         letterboxer(frame)
+        maps = torch_maps(model, letterboxer.buffer)
+        if has_tied_peaks(maps["hm"]):
+            continue
         raw = {name: values[0] for name, values in engine.run(letterboxer.buffer).items()}
         exported = Detections(raw["boxes"], raw["scores"], raw.get("embeddings"), raw["classes"])
-        pairs.append((torch_detections(model, letterboxer.buffer, engine.info.topk), exported))
+        pairs.append((torch_detections(model, maps, engine.info.topk), exported))
     figures, count = _figures(pairs)
     return ParityResult(
         precision=engine.info.precision,
@@ -149,18 +156,44 @@ def compare(
     )
 
 
-def torch_detections(model: TrackingModel, batch: npt.NDArray[np.uint8], topk: int) -> Detections:
-    """Decode the unchanged PyTorch model place by place: what the fused graph must equal.
+def torch_maps(model: TrackingModel, batch: npt.NDArray[np.uint8]) -> dict[str, Tensor]:
+    """Run the unchanged PyTorch model.
 
     Args:
         model: The model in eval mode.
         batch: One frame at network size, uint8 BGR ``[1, H, W, 3]``.
-        topk: K.
     """
     images = torch.from_numpy(batch).flip(-1).permute(0, 3, 1, 2).float() / 255
     with torch.inference_mode():
-        maps = model(images)
-        scores, classes, cells = (part[0] for part in top_peaks(maps["hm"], topk))
+        maps: dict[str, Tensor] = model(images)
+    return maps
+
+
+def has_tied_peaks(heatmap: Tensor) -> bool:
+    """Tell whether a peak has a neighbour that rounding could make the peak instead.
+
+    The two stand for one object, but each has a box of its own, so that a graph that is right may
+    return the other one.
+
+    Args:
+        heatmap: Logits ``[1, classes, h, w]``.
+    """
+    scores = heatmap.sigmoid().transpose(0, 1)
+    windows = F.unfold(scores, 3, padding=1)
+    centre, around = windows[:, 4], windows[:, [0, 1, 2, 3, 5, 6, 7, 8]].amax(dim=1)
+    lead = centre - around
+    return bool(((centre >= SCORE_FLOOR) & (lead >= 0) & (lead < TIE_MARGIN)).any())
+
+
+def torch_detections(model: TrackingModel, maps: dict[str, Tensor], topk: int) -> Detections:
+    """Decode the PyTorch model's maps place by place: what the fused graph must equal.
+
+    Args:
+        model: The model.
+        maps: Its raw maps of one frame.
+        topk: K.
+    """
+    scores, classes, cells = (part[0] for part in top_peaks(maps["hm"], topk))
     y, x = cells // maps["hm"].shape[-1], cells % maps["hm"].shape[-1]
     offset_x, offset_y = maps["reg"][0][:, y, x]
     left, top, right, bottom = maps["wh"][0][:, y, x]

@@ -13,7 +13,7 @@ import torch
 
 from export.exporter import PARITY_FILE, ExportConfig, export_model
 from export.fused import FusedTracker
-from export.parity import THRESHOLDS, ParityResult, pairwise_iou
+from export.parity import THRESHOLDS, ParityResult, has_tied_peaks, pairwise_iou
 from runtime.detector import load
 from runtime.engines import open_engine
 from runtime.errors import UserError
@@ -210,3 +210,17 @@ def test_overlap_of_boxes() -> None:
     first = np.array([[0, 0, 10, 10]], np.float32)
     second = np.array([[0, 0, 10, 10], [5, 0, 15, 10], [20, 20, 30, 30]], np.float32)
     np.testing.assert_allclose(pairwise_iou(first, second), [[1, 1 / 3, 0]], rtol=1e-6)
+
+
+def test_neighbours_that_only_rounding_tells_apart_are_a_tie() -> None:
+    heatmap = torch.full((1, 2, 5, 6), -9.0)
+    assert not has_tied_peaks(heatmap)
+    heatmap[0, 1, 2, 2] = 1.0
+    assert not has_tied_peaks(heatmap)
+    # A clear second in the window, and an equal peak further away or of another class.
+    heatmap[0, 1, 2, 3], heatmap[0, 1, 4, 5], heatmap[0, 0, 2, 2] = 0.9, 1.0, 1.0
+    assert not has_tied_peaks(heatmap)
+    heatmap[0, 1, 1, 1] = 1.0 + 1e-6
+    assert has_tied_peaks(heatmap)
+    # What no tracker looks at may tie.
+    assert not has_tied_peaks(heatmap - 6)
