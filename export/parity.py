@@ -126,7 +126,8 @@ def compare(
 ) -> ParityResult:
     """Run both on the same frames and compare what a tracker would see, and what it makes of it.
 
-    Frames in which rounding alone chooses between neighbouring peaks are left out.
+    A frame whose detections differ where rounding alone chooses between neighbouring peaks is left
+    out.
 
     Args:
         model: The PyTorch model in eval mode, fp32.
@@ -140,11 +141,11 @@ def compare(
     for frame in frames:
         letterboxer(frame)
         maps = torch_maps(model, letterboxer.buffer)
-        if has_tied_peaks(maps["hm"]):
-            continue
         raw = {name: values[0] for name, values in engine.run(letterboxer.buffer).items()}
         exported = Detections(raw["boxes"], raw["scores"], raw.get("embeddings"), raw["classes"])
-        pairs.append((torch_detections(model, maps, engine.info.topk), exported))
+        pair = (torch_detections(model, maps, engine.info.topk), exported)
+        if _figures([pair])[0]["matched"] == 1 or not has_tied_peaks(maps["hm"]):
+            pairs.append(pair)
     figures, count = _figures(pairs)
     return ParityResult(
         precision=engine.info.precision,
