@@ -10,11 +10,10 @@ from benchmarks.metrics import (
     SequenceData,
     counting_rows,
     evaluate,
-    first_repeat,
     sequence_from_rows,
 )
 from runtime.errors import UserError
-from runtime.mot import MotRows, read_mot, read_sequence_info
+from runtime.mot import check_unique_ids, read_mot, read_sequence_info
 
 
 def score_file(gt: str | os.PathLike[str], results: str | os.PathLike[str]) -> dict[str, Any]:
@@ -64,8 +63,8 @@ def load_sequence(gt_file: str | os.PathLike[str], results: str | os.PathLike[st
                 f"{path} has a row for frame {rows.frames[-1]}, but {info_file} says that the "
                 f"sequence has {length} frames: give the results of this sequence"
             )
-    _check_unique(truth[counting_rows(truth)], gt_path)
-    _check_unique(found, results_path)
+    check_unique_ids(truth[counting_rows(truth)], gt_path)
+    check_unique_ids(found, results_path)
     return sequence_from_rows(truth, found, length)
 
 
@@ -91,15 +90,6 @@ def sequence_info_file(gt_file: Path) -> Path | None:
     if folder.name == "gt":
         candidates.append(folder.parent / "seqinfo.ini")
     return next((file for file in candidates if file.is_file()), None)
-
-
-def _check_unique(rows: MotRows, path: Path) -> None:
-    repeat = first_repeat(rows.frames, rows.ids)
-    if repeat is not None:
-        raise UserError(
-            f"{path}, frame {repeat.frame}: identity {repeat.identity} occurs {repeat.times} "
-            "times, and each may occur once per frame: correct the file"
-        )
 
 
 def _sequence_name(gt_file: Path) -> str:

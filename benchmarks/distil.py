@@ -21,7 +21,7 @@ import yaml
 from benchmarks.accuracy import score_file
 from benchmarks.environment import environment
 from benchmarks.steps import imagenet_weights, run_step
-from runtime.console import print_table, progress
+from runtime.console import markdown_table, print_table, progress
 from runtime.detector import load
 from runtime.errors import UserError
 from runtime.files import atomic_path, output_directory
@@ -32,7 +32,7 @@ from runtime.tracking.config import TrackerConfig
 from runtime.tracking.tracker import Tracker
 from runtime.types import Detections
 from train.compare.config import CompareConfig, merge
-from train.compare.summary import markdown_table, mean_and_spread, spread_text
+from train.compare.summary import mean_and_spread, spread_text
 from train.settings import read_yaml
 from train.teachers.config import DistillConfig, OnnxTeacherConfig
 from train.teachers.onnx import OnnxTeacherModel
@@ -43,7 +43,7 @@ CONFIGS = Path(__file__).parent / "configs" / "distil"
 TEACHER_FOLDER = "teacher-fairmot"
 METRICS = ("MOTA", "IDF1", "HOTA", "recall", "precision")
 COLUMNS = ("setting", "MOTA", "IDF1", "HOTA", "recall", "precision", "parameters", "ms per frame")
-# As recommended for YOLOX with ByteTrack: a detection of half the score starts a track.
+# ByteTrack's thresholds (arXiv 2110.06864), about the score at which YOLOX-nano is best cut.
 ONNX_TEACHER_TRACKER = {
     "high_threshold": 0.45,
     "low_threshold": 0.1,

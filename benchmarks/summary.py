@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from runtime.console import markdown_table
+
 SUMMARY_COLUMNS = ("model", "MOTA", "IDF1", "HOTA", "parameters", "ms per frame")
 
 
@@ -28,6 +30,4 @@ def summary_cells(row: dict[str, Any]) -> tuple[str, ...]:
 
 def summary_markdown(summary: dict[str, Any]) -> str:
     """Render a summary as a Markdown table."""
-    rows = [SUMMARY_COLUMNS, ("---",) + ("---:",) * (len(SUMMARY_COLUMNS) - 1)]
-    rows += [summary_cells(row) for row in summary["rows"]]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in rows)
+    return markdown_table(SUMMARY_COLUMNS, [summary_cells(row) for row in summary["rows"]])

@@ -118,6 +118,24 @@ def make_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
     return table
 
 
+def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Render a Markdown table, first column left-aligned.
+
+    Examples:
+        >>> print(markdown_table(("a", "b"), [("x", "1")]))
+        | a | b |
+        | --- | ---: |
+        | x | 1 |
+    """
+    lines = [columns, ("---",) + ("---:",) * (len(columns) - 1), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def warn(message: str) -> None:
+    """Print a warning, in one line, where errors go."""
+    click.echo(f"warning: {' '.join(message.split())}", err=True)
+
+
 def format_cell(value: Any) -> str:
     """Format one table cell.
 

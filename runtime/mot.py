@@ -118,6 +118,27 @@ def read_mot(path: str | os.PathLike[str], what: str = "MOTChallenge file") -> M
     )
 
 
+def check_unique_ids(rows: MotRows, file: Path) -> None:
+    """Prove that an identity occurs once per frame, as every metric needs it.
+
+    Args:
+        rows: The rows.
+        file: Where they come from, for the message.
+
+    Raises:
+        UserError: One occurs more often.
+    """
+    keys = np.stack([rows.frames, rows.ids], axis=1)
+    known, counts = np.unique(keys, axis=0, return_counts=True)
+    repeated = np.flatnonzero(counts > 1)
+    if len(repeated):
+        frame, identity = known[repeated[0]]
+        raise UserError(
+            f"{file}, frame {frame}: identity {identity} occurs {counts[repeated[0]]} times, and "
+            "each may occur once per frame: correct the file"
+        )
+
+
 def read_sequence_info(path: str | os.PathLike[str]) -> SequenceInfo:
     """Read a ``seqinfo.ini``.
 

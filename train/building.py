@@ -66,7 +66,7 @@ def build_distiller(
         UserError: A teacher cannot be used, or there is neither one nor labels.
     """
     if config.distill is None:
-        if not any(source.labelled for source in data.sources):
+        if not data.labelled:
             raise UserError("no source under data: has labels: name a teacher under distill:")
         return None
     for entry in config.distill.teachers:

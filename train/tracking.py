@@ -24,7 +24,6 @@ from benchmarks.metrics import (
     combine,
     counting_rows,
     evaluate,
-    first_repeat,
     sequence_from_rows,
 )
 from runtime.console import progress
@@ -32,7 +31,7 @@ from runtime.detector import Detector
 from runtime.engines import Engine
 from runtime.errors import UserError
 from runtime.model_info import ModelInfo
-from runtime.mot import MotRows, read_mot, read_sequence_info
+from runtime.mot import MotRows, check_unique_ids, read_mot, read_sequence_info
 from runtime.pipeline import make_tracker
 from runtime.preprocess import Letterboxer, LetterboxGeometry
 from runtime.sources import open_source
@@ -214,13 +213,7 @@ def _read_sequence(directory: Path, frames: tuple[int, int] | None) -> HeldOutSe
             f"{gt_file} has a row for frame {truth.frames[-1]}, but seqinfo.ini says that the "
             f"sequence has {info.length} frames: correct one of them"
         )
-    counting = truth[counting_rows(truth)]
-    repeat = first_repeat(counting.frames, counting.ids)
-    if repeat is not None:
-        raise UserError(
-            f"{gt_file}, frame {repeat.frame}: identity {repeat.identity} occurs {repeat.times} "
-            "times, and each may occur once per frame: correct the file"
-        )
+    check_unique_ids(truth[counting_rows(truth)], gt_file)
     with open_source(directory):
         pass
     first, last = frames or (1, info.length)

@@ -92,8 +92,7 @@ class Trainer:
         self.task_loss.to(self.device)
         self.distiller = build_distiller(config, self.model, self.data, self.accelerator)
         # Without labels the teachers are all there is.
-        labelled = any(source.labelled for source in self.data.sources)
-        self.alpha = config.distill.alpha if config.distill is not None and labelled else 1.0
+        self.alpha = config.distill.alpha if config.distill and self.data.labelled else 1.0
         self.average = AveragedWeights(self.model, config.schedule.ema)
         if self.accelerator.num_processes > 1:
             self.model = synced(self.model, self.device)  # type: ignore[assignment]

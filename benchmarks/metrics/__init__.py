@@ -15,7 +15,6 @@ from benchmarks.metrics.combine import combine
 from benchmarks.metrics.counting import (
     counting_rows,
     distractor_matches,
-    first_repeat,
     sequence_from_rows,
 )
 from benchmarks.metrics.evaluate import Scores, evaluate
@@ -37,7 +36,6 @@ __all__ = [
     "counting_rows",
     "distractor_matches",
     "evaluate",
-    "first_repeat",
     "hota_scores",
     "identity_scores",
     "iou_ltwh",

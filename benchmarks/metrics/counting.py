@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -48,37 +48,9 @@ class TruthRows(Rows, Protocol):
     def classes(self) -> npt.NDArray[np.int64]: ...  # noqa: D102
 
 
-class Repeat(NamedTuple):
-    """An identity that occurs several times in one frame."""
-
-    frame: int
-    identity: int
-    times: int
-
-
 def counting_rows(truth: TruthRows) -> npt.NDArray[np.bool_]:
     """Tell which rows of ground truth count: ``[N]`` bool, pedestrians whose mark is not 0."""
     return (truth.marks != 0) & (truth.classes == PEDESTRIAN)
-
-
-def first_repeat(frames: npt.NDArray[np.int64], ids: npt.NDArray[np.int64]) -> Repeat | None:
-    """Find an identity that occurs more than once in a frame, which no metric can deal with.
-
-    Args:
-        frames: ``[N]``.
-        ids: ``[N]``.
-
-    Examples:
-        >>> first_repeat(np.array([1, 2, 2]), np.array([7, 7, 7]))
-        Repeat(frame=2, identity=7, times=2)
-        >>> first_repeat(np.array([1, 2]), np.array([7, 7]))
-    """
-    known, counts = np.unique(np.stack([frames, ids], axis=1), axis=0, return_counts=True)
-    repeated = np.flatnonzero(counts > 1)
-    if not len(repeated):
-        return None
-    frame, identity = known[repeated[0]].tolist()
-    return Repeat(frame, identity, int(counts[repeated[0]]))
 
 
 def distractor_matches(truth: TruthRows, found: Rows) -> npt.NDArray[np.bool_]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 
-import click
-
+from runtime.console import warn
 from runtime.engines.base import Engine
 from runtime.errors import UserError
 from runtime.files import existing_file
@@ -36,9 +35,8 @@ def open_engine(
 
     engine = OnnxRuntimeEngine(file, backend, threads)
     if engine.info.parity.get("passed") is False:
-        click.echo(
-            f"warning: {file} failed its parity check against PyTorch at export: its results "
-            "may differ from the trained model's, export it again",
-            err=True,
+        warn(
+            f"{file} failed its parity check against PyTorch at export: its results may differ "
+            "from the trained model's, export it again"
         )
     return engine

@@ -21,7 +21,8 @@ from train.models.head_widths import HeadWidths, read_heads
 from train.models.loading import match_weights
 from train.models.registry import ModelEntry
 from train.models.residual import SPECS, ResidualBody
-from train.trainer import MODEL_FILE, Trainer
+from train.state import MODEL_FILE
+from train.trainer import Trainer
 
 
 def nano(**widths: Any) -> TrackingModel:

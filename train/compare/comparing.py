@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from rich.progress import Progress, TaskID
 
-from runtime.console import print_table, progress
+from runtime.console import markdown_table, print_table, progress
 from runtime.errors import UserError
 from runtime.files import atomic_path, output_directory
 from runtime.version import __version__
@@ -33,7 +33,6 @@ from train.compare.summary import (
     DIFFERENCES,
     difference_rows,
     figure_rows,
-    markdown_table,
     summarise,
 )
 from train.tracking import HeldOutSequence, read_sequences

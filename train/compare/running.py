@@ -18,10 +18,11 @@ import yaml
 
 from runtime.errors import UserError
 from runtime.files import atomic_path
-from train.compare.config import PlannedRun, fingerprint, read_yaml
+from train.compare.config import PlannedRun, fingerprint
 from train.models import load_model
+from train.settings import read_yaml
+from train.state import LOG_FILE, MODEL_FILE, STATE_FILE
 from train.tracking import HeldOutSequence, headline, validate_tracking
-from train.trainer import LOG_FILE, MODEL_FILE, STATE_FILE
 
 RESULT_FILE = "result.json"
 LOCK_FILE = "compare.lock"

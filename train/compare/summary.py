@@ -120,16 +120,3 @@ def difference_rows(summary: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...
         for row in summary
         if row["difference"] is not None
     ]
-
-
-def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Render a Markdown table, first column left-aligned.
-
-    Examples:
-        >>> print(markdown_table(("a", "b"), [("x", "1")]))
-        | a | b |
-        | --- | ---: |
-        | x | 1 |
-    """
-    lines = [columns, ("---",) + ("---:",) * (len(columns) - 1), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from train.data.sample import Sample
 from train.data.targets import Targets, make_targets
 from train.teachers.lessons import Lessons
 from train.teachers.output import TeacherOutput
+from train.tensors import TensorGroup
 
 # In front of the names of the parts that come from a teacher's lessons.
 TAUGHT = "taught_"
@@ -20,7 +20,7 @@ Item = dict[str, np.ndarray]
 
 
 @dataclass
-class Batch:
+class Batch(TensorGroup):
     """A batch with its targets; see ``train.data.targets.Targets`` for the meaning.
 
     Attributes:
@@ -44,14 +44,6 @@ class Batch:
     mask: Tensor
     labelled: Tensor
     taught: TeacherOutput | None = None
-
-    def to(self, device: torch.device) -> Batch:
-        """Move all tensors."""
-        parts = {part.name: getattr(self, part.name) for part in fields(self)}
-        moved: dict[str, Any] = {
-            name: part if part is None else part.to(device) for name, part in parts.items()
-        }
-        return Batch(**moved)
 
     def model_input(self) -> Tensor:
         """Return ``[N, 3, H, W]`` float32 RGB in 0..1, channels last in memory."""

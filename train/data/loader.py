@@ -99,6 +99,11 @@ class TrainingSet(Dataset[Item]):
         """Choose the epoch, counted from 0, whose pictures are drawn."""
         self._epoch = epoch
 
+    @property
+    def labelled(self) -> bool:
+        """Whether any of the pictures have labels."""
+        return any(source.labelled for source in self.sources)
+
     def describe(self) -> list[tuple[str, int, int]]:
         """Return name, number of pictures and number of identities of every source."""
         return [(source.name, len(source), source.num_ids) for source in self.sources]

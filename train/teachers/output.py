@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from train.tensors import TensorGroup
+
 
 @dataclass
-class TeacherOutput:
+class TeacherOutput(TensorGroup):
     """What a teacher says of a batch, in the cells of the student; what it does not know is None.
 
     Attributes:
@@ -34,13 +35,6 @@ class TeacherOutput:
     offsets: Tensor | None = None
     embeddings: Tensor | None = None
     features: Tensor | None = None
-
-    def to(self, device: torch.device) -> TeacherOutput:
-        """Move all tensors."""
-        parts = {part.name: getattr(self, part.name) for part in fields(self)}
-        return TeacherOutput(
-            **{name: None if part is None else part.to(device) for name, part in parts.items()}
-        )
 
 
 def to_grid(maps: Tensor, size_hw: tuple[int, int], pool: Callable[..., Tensor]) -> Tensor:

@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 
 import numpy.typing as npt
 
+from runtime.console import warn
 from runtime.errors import UserError
 from runtime.files import output_directory
 from train.teachers.cache.database import (
@@ -33,7 +34,6 @@ from train.teachers.cache.database import (
     make_room,
     open_database,
     transaction,
-    warn,
 )
 from train.teachers.cache.packing import DIGEST_BYTES, Arrays, pack, unpack
 

@@ -10,8 +10,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import click
 import numpy as np
+
+from runtime.console import warn
 
 # SQLite keeps it in the file's header, to tell whose file it is.
 APPLICATION_ID = int.from_bytes(b"kdmt", "big")
@@ -142,11 +143,6 @@ def make_room(
         # takes a time that grows with the square of their number.
         connection.execute("VACUUM")
     return _bytes_used(connection) + wanted <= limit
-
-
-def warn(message: str) -> None:
-    """Print a warning."""
-    click.echo(f"warning: {' '.join(message.split())}", err=True)
 
 
 def _connect(path: Path) -> sqlite3.Connection:

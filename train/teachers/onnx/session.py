@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import click
 import numpy as np
 import numpy.typing as npt
 
+from runtime.console import warn
 from runtime.engines.onnx_runtime import (
     CPU,
     CUDA,
@@ -77,10 +77,9 @@ class PictureModel:
         self._session: Any = self._open(runtime, path, threads)
         self.provider: str = self._session.get_providers()[0]
         if self.provider == CPU and CUDA in choose_providers(runtime, "auto"):
-            click.echo(
-                f"warning: {self.where} runs on the CPU: ONNX Runtime has CUDA and cannot use it "
-                "here, check the driver and the CUDA and cuDNN libraries",
-                err=True,
+            warn(
+                f"{self.where} runs on the CPU: ONNX Runtime has CUDA and cannot use it here, "
+                "check the driver and the CUDA and cuDNN libraries"
             )
         self.input = self._read_input(config)
         std = np.array(config.std, np.float32)
