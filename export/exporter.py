@@ -13,8 +13,9 @@ import numpy.typing as npt
 
 from export.deform import DeformForm, installed_onnxruntime, resolve_form
 from export.fused import FusedTracker
-from export.onnx_file import OPSET, redescribe, write_onnx
+from export.onnx_file import OPSET, redescribe, save_onnx, to_onnx
 from export.parity import ParityResult, compare
+from export.reference import torch_reference
 from runtime.engines import open_engine
 from runtime.errors import UserError
 from runtime.files import atomic_path
@@ -81,9 +82,10 @@ def export_model(config: ExportConfig) -> tuple[Path, ParityResult]:
     with atomic_path(final) as temporary:
         graph = FusedTracker(model, info.topk)
         use_form(graph, form)
-        write_onnx(graph, info, temporary, config.opset)
+        save_onnx(to_onnx(graph, info, config.opset), info, temporary)
         engine = open_engine(temporary, "cpu")
-        result = compare(model, engine, frames, source)
+        reference = torch_reference(model, frames, source, info.size_wh, info.topk)
+        result = compare(reference, engine)
         engine.close()
         result.save(config.out / PARITY_FILE)
         if not result and not config.allow_mismatch:
@@ -98,8 +100,7 @@ def export_model(config: ExportConfig) -> tuple[Path, ParityResult]:
                 f"{'; '.join(result.failures)}; see {config.out / PARITY_FILE}, or write it all "
                 "the same with --allow-mismatch"
             )
-        summary = {"passed": result.passed, "source": source, **result.figures}
-        redescribe(temporary, dataclasses.replace(info, parity=summary))
+        redescribe(temporary, dataclasses.replace(info, parity=result.summary()))
     return final, result
 
 

@@ -43,27 +43,73 @@ class FusedTracker(nn.Module):
         self.model = copy.deepcopy(model).eval()
         fold_batch_norm(self.model)
         fold_pixel_scaling(self.model)
-        self.topk = topk
         heads = dict(self.model.heads.items())
         del heads["hm"]
+        self.pixels = Pixels()
+        self.peaks = Peaks(topk)
         self.at_peaks = SparseHeads(heads)
+        self.boxes = Boxes(model.stride)
+        self.unit_length = UnitLength()
 
     def forward(self, frames: Tensor) -> tuple[Tensor, ...]:
         """Run network and decoding, see the class."""
         model = self.model
-        features = model.body(frames.permute(0, 3, 1, 2).float())
-        scores, classes, cells = top_peaks(model.heads["hm"](features), self.topk)
+        features = model.body(self.pixels(frames))
+        scores, classes, cells = self.peaks(model.heads["hm"](features))
         values = self.at_peaks(features, cells)
-        sides = to_sides(model.heads.sizes(values["wh"]))
-        boxes = boxes_around(cells, values["reg"], sides, features.shape[-1], model.stride)
+        sizes = model.heads.sizes(values["wh"])
+        boxes = self.boxes(cells, values["reg"], sizes, features.shape[-1])
         if not model.embedding_dim:
             return boxes, scores, classes
-        return boxes, scores, classes, F.normalize(values["id"], dim=-1)
+        return boxes, scores, classes, self.unit_length(values["id"])
 
     @property
     def output_names(self) -> tuple[str, ...]:
         """Names of the outputs, in order."""
         return OUTPUT_NAMES if self.model.embedding_dim else OUTPUT_NAMES[:3]
+
+
+# Each step is a module of its own, so that the nodes of the graph are named after it.
+
+
+class Pixels(nn.Module):
+    """From bytes to what the first convolution takes."""
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Map uint8 ``[N, H, W, 3]`` to float ``[N, 3, H, W]``."""
+        return frames.permute(0, 3, 1, 2).float()
+
+
+class Peaks(nn.Module):
+    """The K best local maxima of the heatmap, see ``train.models.decode.top_peaks``."""
+
+    def __init__(self, topk: int) -> None:
+        super().__init__()
+        self.topk = topk
+
+    def forward(self, logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Map logits ``[N, C, h, w]`` to scores, classes and cells, ``[N, K]`` each."""
+        return top_peaks(logits, self.topk)
+
+
+class Boxes(nn.Module):
+    """Boxes around peaks, see ``train.models.decode.boxes_around``."""
+
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, cells: Tensor, offsets: Tensor, sizes: Tensor, width: int) -> Tensor:
+        """Map cells and the values of two heads at them to xyxy ``[N, K, 4]`` in input pixels."""
+        return boxes_around(cells, offsets, to_sides(sizes), width, self.stride)
+
+
+class UnitLength(nn.Module):
+    """Embeddings scaled to length 1."""
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """Map ``[N, K, D]`` to the same shape."""
+        return F.normalize(embeddings, dim=-1)
 
 
 def fold_pixel_scaling(model: TrackingModel) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import logging
 import warnings
+from collections import Counter
 from pathlib import Path
 
 import onnx
@@ -14,16 +16,15 @@ from export.fused import INPUT_NAME, FusedTracker
 from runtime.model_info import ModelInfo
 
 OPSET = 20
-OPSET_RANGE = (18, 22)
+SCOPES_KEY = "pkg.torch.onnx.name_scopes"
 
 
-def write_onnx(graph: FusedTracker, info: ModelInfo, path: Path, opset: int = OPSET) -> None:
-    """Export a fused graph, check it in full, and write it with its description.
+def to_onnx(graph: FusedTracker, info: ModelInfo, opset: int = OPSET) -> onnx.ModelProto:
+    """Export a fused graph; its nodes bear the names of the layers they come from.
 
     Args:
         graph: The module.
         info: What the file shall say about itself; ``size_wh`` fixes the shapes.
-        path: File to write; the caller sees to its final name.
         opset: ONNX operator set.
     """
     width, height = info.size_wh
@@ -43,7 +44,36 @@ def write_onnx(graph: FusedTracker, info: ModelInfo, path: Path, opset: int = OP
             verbose=False,
         )
     assert program is not None
-    model = onnx.shape_inference.infer_shapes(program.model_proto, strict_mode=True)
+    model: onnx.ModelProto = program.model_proto
+    name_nodes(model)
+    describe(model, info)
+    return model
+
+
+def name_nodes(model: onnx.ModelProto) -> None:
+    """Name every node after the layer it computes, e.g. ``body.stem.0/Conv``.
+
+    Layers are found by these names, by tools that show a graph or its timings as well.
+    """
+    taken: Counter[str] = Counter()
+    for node in model.graph.node:
+        scopes = {entry.key: entry.value for entry in node.metadata_props}.get(SCOPES_KEY, "[]")
+        # The last scope is the operation itself, the first the whole graph.
+        layer = ["", *ast.literal_eval(scopes)[1:-1]][-1].removeprefix("model.")
+        name = f"{layer}/{node.op_type}" if layer else node.op_type
+        taken[name] += 1
+        node.name = name if taken[name] == 1 else f"{name}_{taken[name]}"
+
+
+def save_onnx(model: onnx.ModelProto, info: ModelInfo, path: Path) -> None:
+    """Infer shapes, check a model in full, and write it with its description.
+
+    Args:
+        model: The model; its description is replaced.
+        info: What the file shall say about itself.
+        path: File to write; the caller sees to its final name.
+    """
+    model = onnx.shape_inference.infer_shapes(model, strict_mode=True)
     describe(model, info)
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, path)

@@ -1,4 +1,4 @@
-"""Proof that an exported graph computes what the PyTorch model does."""
+"""Proof that an exported graph sees what the PyTorch model sees. Needs neither torch nor onnx."""
 
 from __future__ import annotations
 
@@ -9,25 +9,21 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from runtime.engines import Engine
 from runtime.files import atomic_path
-from runtime.preprocess import Letterboxer
-from runtime.tracking.association import iou_distance
+from runtime.preprocess import Preprocessor, letterbox_geometry, preprocessor_for
+from runtime.tracking.association import assign, iou_distance
 from runtime.tracking.config import TrackerConfig
 from runtime.tracking.tracker import Tracker
-from runtime.types import Detections
-from train.models import TrackingModel
-from train.models.decode import top_peaks
+from runtime.types import Detections, Tracks
 
 # Rows below this score are noise that no tracker looks at.
 SCORE_FLOOR = 0.05
-MATCH_IOU = 0.9
 # Scores closer than this may change places, so the last of K rows can be another one.
 TIE_MARGIN = 1e-4
+# Two boxes that overlap so far are on the same object, as in the MOTChallenge's measures.
+SAME_OBJECT_IOU = 0.5
 
 
 @dataclass(frozen=True)
@@ -35,29 +31,75 @@ class Thresholds:
     """What an export must keep to.
 
     Attributes:
+        match_iou: Overlap from which two boxes are the same detection.
         matched: Least share of detections found again, in both directions.
         box_error_px: Largest distance of a box side, in pixels of the input.
+        box_error_px_median: The same for the median detection.
         score_error: Largest difference of a score.
-        embedding_cosine_worst: Least cosine between embeddings of the same detection.
+        embedding_cosine_median: Least cosine of the median detection's embeddings.
+        embedding_cosine_worst: Least cosine of any detection's embeddings.
         identity_agreement: Least share of tracked boxes with the same identity after tracking.
     """
 
+    match_iou: float
     matched: float
     box_error_px: float
+    box_error_px_median: float
     score_error: float
+    embedding_cosine_median: float
     embedding_cosine_worst: float
     identity_agreement: float
 
 
 THRESHOLDS = {
     "fp32": Thresholds(
+        match_iou=0.9,
         matched=1.0,
         box_error_px=0.05,
+        box_error_px_median=0.01,
         score_error=1e-3,
+        embedding_cosine_median=0.99999,
         embedding_cosine_worst=0.9999,
         identity_agreement=1.0,
     ),
+    "fp16": Thresholds(
+        match_iou=0.9,
+        matched=0.995,
+        box_error_px=2.0,
+        box_error_px_median=0.1,
+        score_error=0.02,
+        embedding_cosine_median=0.9999,
+        embedding_cosine_worst=0.999,
+        identity_agreement=0.99,
+    ),
+    "int8": Thresholds(
+        match_iou=0.7,
+        matched=0.97,
+        box_error_px=16.0,
+        box_error_px_median=1.0,
+        score_error=0.2,
+        embedding_cosine_median=0.99,
+        embedding_cosine_worst=0.9,
+        identity_agreement=0.99,
+    ),
 }
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What is to be found in some frames, according to the model that an export came from.
+
+    Attributes:
+        frames: Consecutive frames, uint8 BGR ``[H, W, 3]``.
+        detections: All K of each frame, in its pixels.
+        tied: For each frame, whether rounding alone chooses between neighbouring peaks in it.
+        source: What the frames show, for the report.
+    """
+
+    frames: Sequence[npt.NDArray[np.uint8]]
+    detections: Sequence[Detections]
+    tied: Sequence[bool]
+    source: str
 
 
 @dataclass(frozen=True)
@@ -68,7 +110,7 @@ class ParityResult:
         precision: Precision of the exported graph.
         frames: Frames compared.
         detections: Detections compared.
-        figures: The measured figures, by the names of ``Thresholds`` and more.
+        figures: The measured figures, by the names of ``Thresholds``.
         thresholds: What was demanded.
         source: What the frames show.
     """
@@ -81,18 +123,21 @@ class ParityResult:
     source: str
 
     @property
+    def severity(self) -> float:
+        """How close the worst figure comes to its limit: above 1 is beyond it.
+
+        It tells which of two failing graphs is the better one.
+        """
+        return max(self._severities().values(), default=float("inf"))
+
+    @property
     def failures(self) -> list[str]:
         """The figures that miss their threshold, in words."""
-        missed = []
-        for name, limit in asdict(self.thresholds).items():
-            figure = self.figures.get(name)
-            if figure is None:
-                continue
-            largest_allowed = name.endswith(("_px", "_error"))
-            # A comparison that is false for NaN in both cases fails, as it must.
-            if not (figure <= limit if largest_allowed else figure >= limit):
-                missed.append(f"{name} {figure:.6g} against {limit:g}")
-        return missed
+        return [
+            f"{name} {self.figures[name]:.6g} against {getattr(self.thresholds, name):g}"
+            for name, severity in self._severities().items()
+            if severity > 1
+        ]
 
     @property
     def passed(self) -> bool:
@@ -101,6 +146,21 @@ class ParityResult:
 
     def __bool__(self) -> bool:
         return self.passed
+
+    def _severities(self) -> dict[str, float]:
+        severities = {}
+        for name, figure in self.figures.items():
+            limit = getattr(self.thresholds, name)
+            error = name.endswith("_error") or "_px" in name
+            # What is a share or a cosine is judged by what it lacks to 1.
+            measured, allowed = (figure, limit) if error else (1 - figure, 1 - limit)
+            if np.isnan(measured):
+                severities[name] = float("inf")
+            elif allowed > 0:
+                severities[name] = max(measured / allowed, 0.0)
+            else:
+                severities[name] = 0.0 if measured <= 0 else float("inf")
+        return severities
 
     def to_dict(self) -> dict[str, object]:
         """Return what ``parity.json`` holds."""
@@ -115,6 +175,10 @@ class ParityResult:
             "failures": self.failures,
         }
 
+    def summary(self) -> dict[str, object]:
+        """Return what the exported file says of it."""
+        return {"passed": self.passed, "source": self.source, **self.figures}
+
     def save(self, path: Path) -> None:
         """Write ``parity.json``."""
         with atomic_path(path) as temporary:
@@ -122,91 +186,132 @@ class ParityResult:
 
 
 def compare(
-    model: TrackingModel, engine: Engine, frames: Sequence[npt.NDArray[np.uint8]], source: str
+    reference: Reference, engine: Engine, thresholds: Thresholds | None = None
 ) -> ParityResult:
-    """Run both on the same frames and compare what a tracker would see, and what it makes of it.
+    """Run a graph on the frames and compare what a tracker would see, and what it makes of it.
 
     A frame whose detections differ where rounding alone chooses between neighbouring peaks is left
     out.
 
     Args:
-        model: The PyTorch model in eval mode, fp32.
+        reference: What is to be found.
         engine: The exported graph.
-        frames: Consecutive frames, uint8 BGR ``[H, W, 3]``.
-        source: What they show, for the report.
+        thresholds: What to demand; that of the graph's precision when None.
     """
-    letterboxer = Letterboxer(engine.info.size_wh)
+    thresholds = thresholds or THRESHOLDS[engine.info.precision]
     config = TrackerConfig.for_model(engine.info.tracker)
-    pairs = []
-    for frame in frames:
-        letterboxer(frame)
-        maps = torch_maps(model, letterboxer.buffer)
-        raw = {name: values[0] for name, values in engine.run(letterboxer.buffer).items()}
-        exported = Detections(raw["boxes"], raw["scores"], raw.get("embeddings"), raw["classes"])
-        pair = (torch_detections(model, maps, engine.info.topk), exported)
-        if _figures([pair])[0]["matched"] == 1 or not has_tied_peaks(maps["hm"]):
+    # Rounding errors are small for noise too; those of low precision need not be.
+    floor = SCORE_FLOOR if engine.info.precision == "fp32" else config.lowest_score
+    prepare = preprocessor_for(engine.info)
+    pairs, parts = [], []
+    for frame, expected, tied in zip(
+        reference.frames, reference.detections, reference.tied, strict=True
+    ):
+        pair = (expected, detect_all(engine, prepare, frame))
+        size = (frame.shape[1], frame.shape[0])
+        scale = np.array(letterbox_geometry(size, engine.info.size_wh).scale_xy * 2)
+        part = match(*pair, scale, floor, thresholds.match_iou)
+        if part.found == part.wanted or not tied:
             pairs.append(pair)
-    figures, count = _figures(pairs)
+            parts.append(part)
+    figures = figures_of(parts) | {"identity_agreement": identity_agreement(pairs, config)}
     return ParityResult(
         precision=engine.info.precision,
         frames=len(pairs),
-        detections=count,
-        figures=figures | {"identity_agreement": identity_agreement(pairs, config)},
-        thresholds=THRESHOLDS[engine.info.precision],
-        source=source,
+        detections=sum(len(part.box_errors) for part in parts),
+        figures=figures,
+        thresholds=thresholds,
+        source=reference.source,
     )
 
 
-def torch_maps(model: TrackingModel, batch: npt.NDArray[np.uint8]) -> dict[str, Tensor]:
-    """Run the unchanged PyTorch model.
+def detect_all(engine: Engine, prepare: Preprocessor, frame: npt.NDArray[np.uint8]) -> Detections:
+    """Return all K rows of a graph for one frame, in pixels of the frame.
 
     Args:
-        model: The model in eval mode.
-        batch: One frame at network size, uint8 BGR ``[1, H, W, 3]``.
+        engine: The graph.
+        prepare: What the graph wants done with frames.
+        frame: uint8 BGR ``[H, W, 3]``.
     """
-    images = torch.from_numpy(batch).flip(-1).permute(0, 3, 1, 2).float() / 255
-    with torch.inference_mode():
-        maps: dict[str, Tensor] = model(images)
-    return maps
+    geometry = prepare(frame)
+    raw = {name: values[0] for name, values in engine.run(prepare.buffer).items()}
+    boxes = geometry.to_frame(np.asarray(raw["boxes"], np.float32))
+    embeddings = np.asarray(raw["embeddings"], np.float32) if "embeddings" in raw else None
+    return Detections(boxes, np.asarray(raw["scores"], np.float32), embeddings, raw["classes"])
 
 
-def has_tied_peaks(heatmap: Tensor) -> bool:
-    """Tell whether a peak has a neighbour that rounding could make the peak instead.
+@dataclass(frozen=True)
+class Matches:
+    """How the detections of one frame differ.
 
-    The two stand for one object, but each has a box of its own, so that a graph that is right may
-    return the other one.
+    Attributes:
+        wanted: Detections of both sides that should have a partner.
+        found: Those that have one.
+        box_errors: Of each pair, the largest distance of a side in pixels of the input.
+        score_errors: Of each pair.
+        cosines: Of each pair, between the embeddings; empty without.
+    """
+
+    wanted: int
+    found: int
+    box_errors: list[float]
+    score_errors: list[float]
+    cosines: list[float]
+
+
+def match(
+    reference: Detections,
+    exported: Detections,
+    scale: npt.NDArray[np.float64],
+    floor: float,
+    match_iou: float,
+) -> Matches:
+    """Match detections of the same class by overlap.
 
     Args:
-        heatmap: Logits ``[1, classes, h, w]``.
+        reference: What is to be found in a frame.
+        exported: What was found, in the same pixels.
+        scale: Pixels of the input per pixel of the frame, ``[4]`` for x, y, x, y.
+        floor: Detections that score lower are not looked for.
+        match_iou: Overlap from which two boxes are the same detection.
     """
-    scores = heatmap.sigmoid().transpose(0, 1)
-    windows = F.unfold(scores, 3, padding=1)
-    centre, around = windows[:, 4], windows[:, [0, 1, 2, 3, 5, 6, 7, 8]].amax(dim=1)
-    lead = centre - around
-    return bool(((centre >= SCORE_FLOOR) & (lead >= 0) & (lead < TIE_MARGIN)).any())
+    overlap = pairwise_iou(reference.boxes_xyxy, exported.boxes_xyxy)
+    overlap[reference.classes[:, None] != exported.classes[None, :]] = 0
+    compared = [_above_the_cut(rows.scores, floor) for rows in (reference, exported)]
+    # A row next to the floor may fall on either side of it; its partner counts wherever it is.
+    found = int((overlap.max(axis=0, initial=0)[compared[1]] >= match_iou).sum())
+    box_errors, score_errors, cosines = [], [], []
+    for row in np.flatnonzero(compared[0]):
+        partner = int(overlap[row].argmax())
+        if not overlap[row, partner] >= match_iou:
+            continue
+        found += 1
+        difference = (reference.boxes_xyxy[row] - exported.boxes_xyxy[partner]) * scale
+        box_errors.append(float(np.abs(difference).max()))
+        score_errors.append(float(abs(reference.scores[row] - exported.scores[partner])))
+        if reference.embeddings is not None and exported.embeddings is not None:
+            cosines.append(float(reference.embeddings[row] @ exported.embeddings[partner]))
+    wanted = int(compared[0].sum() + compared[1].sum())
+    return Matches(wanted, found, box_errors, score_errors, cosines)
 
 
-def torch_detections(model: TrackingModel, maps: dict[str, Tensor], topk: int) -> Detections:
-    """Decode the PyTorch model's maps place by place: what the fused graph must equal.
-
-    Args:
-        model: The model.
-        maps: Its raw maps of one frame.
-        topk: K.
-    """
-    scores, classes, cells = (part[0] for part in top_peaks(maps["hm"], topk))
-    y, x = cells // maps["hm"].shape[-1], cells % maps["hm"].shape[-1]
-    offset_x, offset_y = maps["reg"][0][:, y, x]
-    left, top, right, bottom = maps["wh"][0][:, y, x]
-    centre_x, centre_y = x + offset_x, y + offset_y
-    boxes = torch.stack(
-        [centre_x - left, centre_y - top, centre_x + right, centre_y + bottom], dim=1
-    )
-    embeddings = None
-    if model.embedding_dim:
-        vectors = maps["id"][0][:, y, x].T.numpy()
-        embeddings = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    return Detections((boxes * model.stride).numpy(), scores.numpy(), embeddings, classes.numpy())
+def figures_of(parts: Sequence[Matches]) -> dict[str, float]:
+    """Return the figures of all frames, by the names of ``Thresholds``."""
+    wanted = sum(part.wanted for part in parts)
+    box_errors = [error for part in parts for error in part.box_errors]
+    cosines = [cosine for part in parts for cosine in part.cosines]
+    figures = {
+        "matched": sum(part.found for part in parts) / wanted if wanted else 0.0,
+        "box_error_px": max(box_errors, default=float("nan")),
+        "box_error_px_median": float(np.median(box_errors)) if box_errors else float("nan"),
+        "score_error": max(
+            (error for part in parts for error in part.score_errors), default=float("nan")
+        ),
+    }
+    if cosines:
+        figures["embedding_cosine_median"] = float(np.median(cosines))
+        figures["embedding_cosine_worst"] = min(cosines)
+    return figures
 
 
 def identity_agreement(
@@ -214,55 +319,40 @@ def identity_agreement(
 ) -> float:
     """Track both streams of detections and return the share of boxes with the same identity.
 
-    Both trackers number their tracks alike while they decide alike, so a box agrees when the other
-    tracker gives that identity to the same place. 1 when neither tracks anything.
+    Identities of one side are assigned to those of the other so that most boxes agree, as IDF1 does
+    (Ristani et al., ECCV 2016 workshops), of which this is the value. 1 when neither tracks
+    anything.
     """
     trackers = (Tracker(config=config), Tracker(config=config))
-    same = total = 0
-    for reference, exported in pairs:
-        first, second = trackers[0].update(reference), trackers[1].update(exported)
-        total += max(len(first), len(second))
-        overlap = pairwise_iou(first.boxes_xyxy, second.boxes_xyxy)
-        same_id = first.ids[:, None] == second.ids[None, :]
-        same += int((same_id & (overlap >= MATCH_IOU)).sum())
-    return same / total if total else 1.0
+    tracked = [
+        (trackers[0].update(reference), trackers[1].update(exported))
+        for reference, exported in pairs
+    ]
+    total = sum(len(first) + len(second) for first, second in tracked)
+    if not total:
+        return 1.0
+    together = _times_together(tracked)
+    rows, columns = assign(1 - together / max(together.max(), 1), limit=1.0)
+    return float(2 * together[rows, columns].sum() / total)
 
 
-def _figures(pairs: Sequence[tuple[Detections, Detections]]) -> tuple[dict[str, float], int]:
-    """Match detections of the same class by overlap and measure how far they differ."""
-    box_errors, score_errors, cosines = [], [], []
-    wanted = found = 0
-    for reference, exported in pairs:
-        overlap = pairwise_iou(reference.boxes_xyxy, exported.boxes_xyxy)
-        overlap[reference.classes[:, None] != exported.classes[None, :]] = 0
-        compared = [_above_the_cut(rows.scores) for rows in (reference, exported)]
-        wanted += int(compared[0].sum() + compared[1].sum())
-        # A row next to the floor may fall on either side of it; its partner counts wherever it is.
-        found += int((overlap.max(axis=0)[compared[1]] >= MATCH_IOU).sum())
-        for row in np.flatnonzero(compared[0]):
-            partner = int(overlap[row].argmax())
-            if overlap[row, partner] < MATCH_IOU:
-                continue
-            found += 1
-            difference = reference.boxes_xyxy[row] - exported.boxes_xyxy[partner]
-            box_errors.append(float(np.abs(difference).max()))
-            score_errors.append(float(abs(reference.scores[row] - exported.scores[partner])))
-            if reference.embeddings is not None and exported.embeddings is not None:
-                cosines.append(float(reference.embeddings[row] @ exported.embeddings[partner]))
-    figures = {
-        "matched": found / wanted if wanted else 0.0,
-        "box_error_px": max(box_errors, default=float("nan")),
-        "score_error": max(score_errors, default=float("nan")),
-    }
-    if cosines:
-        figures["embedding_cosine_median"] = float(np.median(cosines))
-        figures["embedding_cosine_worst"] = min(cosines)
-    return figures, len(box_errors)
+def _times_together(tracked: Sequence[tuple[Tracks, Tracks]]) -> npt.NDArray[np.float64]:
+    """Count the frames in which an identity of one side lies where one of the other does."""
+    ids = [
+        np.unique(np.concatenate([pair[side].ids for pair in tracked]))  # sorted
+        for side in (0, 1)
+    ]
+    together = np.zeros((len(ids[0]), len(ids[1])))
+    for first, second in tracked:
+        near = pairwise_iou(first.boxes_xyxy, second.boxes_xyxy) >= SAME_OBJECT_IOU
+        places = np.ix_(np.searchsorted(ids[0], first.ids), np.searchsorted(ids[1], second.ids))
+        together[places] += near
+    return together
 
 
-def _above_the_cut(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+def _above_the_cut(scores: npt.NDArray[np.float32], floor: float) -> npt.NDArray[np.bool_]:
     """Select the rows to compare: no noise, and none that rounding may push past the K-th place."""
-    return (scores >= SCORE_FLOOR) & (scores > scores.min() + TIE_MARGIN)
+    return (scores >= floor) & (scores > scores.min(initial=1.0) + TIE_MARGIN)
 
 
 def pairwise_iou(

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from runtime.engines import Engine, open_engine
 from runtime.errors import UserError
 from runtime.model_info import ModelInfo
-from runtime.preprocess import Letterboxer, LetterboxGeometry
+from runtime.preprocess import LetterboxGeometry, preprocessor_for
 from runtime.tracking.config import TrackerConfig
 from runtime.types import Detections
 
@@ -63,17 +63,12 @@ class Detector:
     def __init__(self, engine: Engine, score_threshold: float | None = None) -> None:
         self.engine = engine
         self.info: ModelInfo = engine.info
-        if self.info.preprocess != "host":
-            raise UserError(
-                f"the model wants {self.info.preprocess!r} preprocessing, which kd-mot does not "
-                "know: export it again with the installed version"
-            )
+        self._prepare = preprocessor_for(self.info)
         if score_threshold is None:
             score_threshold = TrackerConfig.for_model(self.info.tracker).lowest_score
         if not 0 <= score_threshold <= 1:
             raise UserError(f"score threshold {score_threshold:g} is not between 0 and 1")
         self.score_threshold = score_threshold
-        self._letterboxer = Letterboxer(self.info.size_wh)
 
     def __call__(self, frame: npt.NDArray[np.uint8]) -> Detections:
         """Detect objects in a frame.
@@ -96,11 +91,11 @@ class Detector:
         Returns:
             Where the frame lies in the input; ``decode`` needs it.
         """
-        return self._letterboxer(frame)
+        return self._prepare(frame)
 
     def infer(self) -> Outputs:
         """Run the network on the frame that ``preprocess`` prepared last."""
-        return self.engine.run(self._letterboxer.buffer)
+        return self.engine.run(self._prepare.buffer)
 
     def decode(self, outputs: Outputs, geometry: LetterboxGeometry) -> Detections:
         """Turn the network's outputs into detections.

@@ -7,10 +7,13 @@ the picture is centred and the border is grey. Training uses the same functions.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from runtime.errors import UserError
+from runtime.model_info import ModelInfo
 from runtime.opencv import cv2
 
 BORDER_GREY = 127
@@ -145,6 +148,33 @@ class Letterboxer:
         else:
             _resize_into(frame, out, geometry)
         return geometry
+
+
+class Preprocessor(Protocol):
+    """What stands before the network.
+
+    Attributes:
+        buffer: uint8 ``[1, H, W, 3]``, the input of the network for the last frame.
+    """
+
+    buffer: ByteArray
+
+    def __call__(self, frame: ByteArray) -> LetterboxGeometry:
+        """Put a frame, uint8 BGR ``[h, w, 3]``, into the buffer and return where it lies."""
+
+
+def preprocessor_for(info: ModelInfo) -> Preprocessor:
+    """Return what a model wants done with frames.
+
+    Raises:
+        UserError: The model wants preprocessing that this version does not know.
+    """
+    if info.preprocess == "host":
+        return Letterboxer(info.size_wh)
+    raise UserError(
+        f"the model wants {info.preprocess!r} preprocessing, which kd-mot does not know: export it "
+        "again with the installed version"
+    )
 
 
 def _size_wh(picture: ByteArray) -> tuple[int, int]:

@@ -18,7 +18,7 @@ from export.cli import cli
 from export.deform import DeformForm, installed_onnxruntime, resolve_form
 from export.exporter import ExportConfig, export_model
 from export.fused import FusedTracker
-from export.onnx_file import write_onnx
+from export.onnx_file import save_onnx, to_onnx
 from runtime.errors import UserError
 from runtime.model_info import ModelInfo
 from train.models import TrackingModel
@@ -79,13 +79,13 @@ def info() -> ModelInfo:
 def write(form: str, opset: int, path: Path) -> onnx.ModelProto:
     graph = FusedTracker(small_model(), TOPK)
     use_form(graph, form)
-    write_onnx(graph, info(), path, opset)
+    save_onnx(to_onnx(graph, info(), opset), info(), path)
     model = onnx.load(path)
     onnx.checker.check_model(model, full_check=True)
     return model
 
 
-def test_a_model_without_deformable_convolutions_has_nothing_to_choose(tmp_path: Path) -> None:
+def test_a_model_without_deformable_convolutions_has_nothing_to_choose() -> None:
     model = TrackingModel(
         "none",
         nn.Conv2d(3, 8, 3, stride=4, padding=1),
@@ -97,8 +97,7 @@ def test_a_model_without_deformable_convolutions_has_nothing_to_choose(tmp_path:
     )
     graph = FusedTracker(model, TOPK)
     use_form(graph, "operator")
-    write_onnx(graph, info(), tmp_path / "m.onnx", 18)
-    assert {node.domain for node in onnx.load(tmp_path / "m.onnx").graph.node} == {""}
+    assert {node.domain for node in to_onnx(graph, info(), 18).graph.node} == {""}
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ import torch
 
 from export.exporter import PARITY_FILE, ExportConfig, export_model
 from export.fused import FusedTracker
-from export.parity import THRESHOLDS, ParityResult, has_tied_peaks, pairwise_iou
+from export.parity import THRESHOLDS, ParityResult, pairwise_iou
+from export.reference import has_tied_peaks
 from runtime.detector import load
 from runtime.engines import open_engine
 from runtime.errors import UserError
