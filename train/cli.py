@@ -11,45 +11,15 @@ from pathlib import Path
 
 import click
 
+from runtime.commands import CommandOrDefault
 from runtime.console import run_command
 
 CONTEXT = {"help_option_names": ["-h", "--help"]}
 
 
-class CommandOrDefault(click.Group):
-    """A group that runs ``default`` when the first argument is none of its commands.
-
-    The group's help shows the default command's use and options beside the other commands.
-
-    Attributes:
-        default: The command that need not be named.
-    """
-
-    default: click.Command
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Put the default command's name in front of arguments that name no command."""
-        if not args or args[0] not in self.commands:
-            asks_help = any(argument in ctx.help_option_names for argument in args)
-            args = ["--help"] if asks_help else [str(self.default.name), *args]
-        return super().parse_args(ctx, args)
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """List the commands that must be named."""
-        return [name for name in super().list_commands(ctx) if name != self.default.name]
-
-    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Show both uses."""
-        formatter.write_usage(ctx.command_path, "CONFIG --out DIR [OPTIONS]")
-        formatter.write_usage(ctx.command_path, "COMMAND [ARGS]...", "       ")
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Show the default command's options, then the commands."""
-        click.Command.format_options(self.default, ctx, formatter)
-        self.format_commands(ctx, formatter)
-
-
-@click.group(cls=CommandOrDefault, context_settings=CONTEXT)
+@click.group(
+    cls=CommandOrDefault, default_usage="CONFIG --out DIR [OPTIONS]", context_settings=CONTEXT
+)
 def cli() -> None:
     """Train what CONFIG describes: a teacher, or a student distilled from one.
 
