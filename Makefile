@@ -2,13 +2,17 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint format clean
+.PHONY: demo test engines lint format clean
 
 demo: .venv/.ready
 	$(BIN)/python -m benchmarks.demo
 
 test: .venv/.ready
 	$(BIN)/python -m pytest
+
+# Every model exported, run, and built with TensorRT-RTX, which needs no GPU for that.
+engines: .venv/.ready
+	$(BIN)/python -m pytest -m engines tests/export/test_every_model.py
 
 lint: .venv/.ready
 	$(BIN)/ruff check .

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from runtime.console import run_command
+from runtime.errors import UserError
 
 FILE = click.Path(path_type=Path)
 POSITIVE = click.IntRange(min=1)
@@ -123,6 +124,36 @@ def distil(threads: int | None, json_file: Path | None) -> None:
 
     _check_output(json_file)
     record = measure(threads)
+    print_record(record)
+    _write_json(json_file, record)
+
+
+@cli.command("export")
+@click.option("--threads", type=POSITIVE, help="CPU threads.")
+@click.option(
+    "--backend",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="What runs the fused graphs.",
+)
+@click.option("--model", "models", multiple=True, help="Measure this model alone; may be repeated.")
+@click.option("--json", "json_file", type=FILE, help="Write the figures to this file as well.")
+def export_forms(
+    threads: int | None, backend: str, models: tuple[str, ...], json_file: Path | None
+) -> None:
+    """Compare PyTorch, a straightforward export and the fused graphs: time and parity.
+
+    Takes about an hour on two cores, half of it to train the models. They are trained on the
+    footage in ../shared and kept in out/export, where what is finished is not made again.
+    """
+    from benchmarks.export import MODELS, measure, print_record
+
+    unknown = set(models) - set(MODELS)
+    if unknown:
+        raise UserError(f"--model {min(unknown)}: choose from {', '.join(MODELS)}")
+    _check_output(json_file)
+    record = measure(threads, backend, models or tuple(MODELS))
     print_record(record)
     _write_json(json_file, record)
 

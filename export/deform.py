@@ -14,6 +14,7 @@ from typing import Any, Literal
 import torch
 from onnxscript import opset19
 
+from runtime.engines.sidecar import Kind
 from runtime.errors import UserError
 
 DeformForm = Literal["auto", "operator", "plain"]
@@ -23,7 +24,7 @@ OPERATOR_ONNXRUNTIME = (1, 25)
 
 
 def resolve_form(
-    form: DeformForm, opset: int, onnxruntime_version: str | None
+    form: DeformForm, opset: int, onnxruntime_version: str | None, target: Kind | None = None
 ) -> Literal["operator", "plain"]:
     """Decide how deformable convolutions are written.
 
@@ -32,6 +33,7 @@ def resolve_form(
             be written, and run to prove parity.
         opset: Operator set of the graph.
         onnxruntime_version: Of the installed ONNX Runtime, as in ``1.25.1``; None without one.
+        target: The engine the graph is for; TensorRT-RTX has no such operator.
 
     Raises:
         UserError: The operator was asked for and cannot be written or run.
@@ -42,6 +44,10 @@ def resolve_form(
     """
     if form == "plain":
         return "plain"
+    if target == "tensorrt-rtx":
+        if form == "auto":
+            return "plain"
+        raise UserError("--deform operator: TensorRT-RTX has no DeformConv, give --deform plain")
     can_write = opset >= OPERATOR_OPSET
     can_run = onnxruntime_version is not None and (
         _numbers(onnxruntime_version) >= OPERATOR_ONNXRUNTIME

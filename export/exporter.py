@@ -4,29 +4,35 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import itertools
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
+import onnx
 
+from export.camera import CameraLetterbox
 from export.deform import DeformForm, installed_onnxruntime, resolve_form
+from export.frames import frames_to_calibrate, frames_to_compare
 from export.fused import FusedTracker
-from export.onnx_file import OPSET, redescribe, save_onnx, to_onnx
-from export.parity import ParityResult, compare
+from export.gate import Gate
+from export.onnx_file import OPSET, infer_shapes, save_onnx, to_onnx
+from export.parity import ParityResult, Reference
+from export.precision.int8 import CPU, TENSORRT
+from export.precision.lowering import lower_to_half, lower_to_int8
+from export.precision.search import Choice
 from export.reference import torch_reference
-from runtime.engines import open_engine
+from runtime.engines.sidecar import Kind
 from runtime.errors import UserError
 from runtime.files import atomic_path
 from runtime.model_info import ModelInfo
-from runtime.sources import open_source
 from runtime.version import __version__
 from train.models import TrackingModel, load_model
 from train.models.checkpoint import checkpoint_path
 from train.models.deform import use_form
 
 PARITY_FILE = "parity.json"
+
+Precision = Literal["fp32", "fp16", "int8"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,16 @@ class ExportConfig:
         topk: Peaks to return per frame.
         opset: ONNX operator set.
         deform: How deformable convolutions are written, see ``export.deform``.
-        parity_source: Video or folder to prove parity on; None uses the generated scene.
+        precision: Of the graph; layers that need more keep fp32.
+        target: The engine the graph is for; None is ONNX Runtime. It decides how int8 is written,
+            and deformable convolutions.
+        calibrate: Video or folder of the place the graph will run at, for int8.
+        calibration_frames: Frames to take from it, evenly.
+        frame_size_wh: Size of the camera's frames in pixels, for a graph that letterboxes them
+            itself; None leaves that to the host.
+        dynamic_batch: Whether the graph takes any number of frames at once.
+        parity_source: Video or folder to prove parity on; None takes that of ``calibrate``, or the
+            generated scene.
         parity_frames: Frames to prove it on.
         allow_mismatch: Write the file even if parity fails, marked as such.
     """
@@ -55,53 +70,104 @@ class ExportConfig:
     topk: int = 128
     opset: int = OPSET
     deform: DeformForm = "auto"
+    precision: Precision = "fp32"
+    target: Kind | None = None
+    calibrate: Path | None = None
+    calibration_frames: int = 64
+    frame_size_wh: tuple[int, int] | None = None
+    dynamic_batch: bool = False
     parity_source: Path | None = None
     parity_frames: int = 32
     allow_mismatch: bool = False
 
+    def __post_init__(self) -> None:
+        if self.precision == "int8" and self.calibrate is None:
+            raise UserError(
+                "int8 needs frames of the place the model will run at: give --calibrate with a "
+                "video or a folder of images"
+            )
 
-def export_model(config: ExportConfig) -> tuple[Path, ParityResult]:
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export gave.
+
+    Attributes:
+        file: The ONNX file.
+        info: What it says about itself.
+        result: The verdict of the parity gate.
+        reference: What PyTorch found in the frames of the gate, to hold an engine to as well.
+        sensitivities: What lowering each group of layers alone costs, where that was measured; see
+            ``ParityResult.strain``.
+    """
+
+    file: Path
+    info: ModelInfo
+    result: ParityResult
+    reference: Reference
+    sensitivities: dict[str, float]
+
+
+def export_model(config: ExportConfig, reference: Reference | None = None) -> Exported:
     """Export a checkpoint and prove parity before the file gets its final name.
 
     Args:
         config: What to export.
-
-    Returns:
-        The ONNX file and the verdict.
+        reference: What PyTorch finds, from an earlier export of the same checkpoint at the same
+            size; it is computed when None.
 
     Raises:
         UserError: The checkpoint, the size or the frames cannot be used, or parity failed.
     """
-    form = resolve_form(config.deform, config.opset, installed_onnxruntime())
+    form = resolve_form(config.deform, config.opset, installed_onnxruntime(), config.target)
     checkpoint = checkpoint_path(config.checkpoint)
     # A head that the checkpoint does not fill would go to the device with random weights.
     model = load_model(checkpoint, config.arch, strict=True)
     info = model_info(model, checkpoint, config)
-    frames, source = parity_frames(config)
-    final = config.out / f"{config.name or model.name}.onnx"
-    with atomic_path(final) as temporary:
-        graph = FusedTracker(model, info.topk)
-        use_form(graph, form)
-        save_onnx(to_onnx(graph, info, config.opset), info, temporary)
-        engine = open_engine(temporary, "cpu")
+    if reference is None:
+        frames, source = frames_to_compare(
+            config.parity_source or config.calibrate, config.parity_frames, info
+        )
         reference = torch_reference(model, frames, source, info.size_wh, info.topk)
-        result = compare(reference, engine)
-        engine.close()
-        result.save(config.out / PARITY_FILE)
-        if not result and not config.allow_mismatch:
-            if not result.detections:
-                raise UserError(
-                    f"{final} was not written, no frame of {source} gave a detection to compare: "
-                    "train the model, give other frames with --parity-source, or write it all the "
-                    "same with --allow-mismatch"
-                )
-            raise UserError(
-                f"{final} was not written, the graph does not equal the model: "
-                f"{'; '.join(result.failures)}; see {config.out / PARITY_FILE}, or write it all "
-                "the same with --allow-mismatch"
-            )
-        redescribe(temporary, dataclasses.replace(info, parity=result.summary()))
-    return final, result
+    camera = CameraLetterbox(config.frame_size_wh, info.size_wh) if config.frame_size_wh else None
+    graph = FusedTracker(model, info.topk, camera)
+    use_form(graph, form)
+    plain = infer_shapes(to_onnx(graph, info, config.opset))
+    choice = choose_precision(plain, Gate(reference, info), config)
+    info = dataclasses.replace(info, kept=choice.kept, parity=choice.result.summary())
+    file = config.out / f"{config.name or model.name}.onnx"
+    choice.result.save(config.out / PARITY_FILE)
+    if not choice.result and not config.allow_mismatch:
+        raise UserError(refusal(file, choice.result, config.out / PARITY_FILE))
+    with atomic_path(file) as temporary:
+        save_onnx(choice.model, info, temporary)
+    return Exported(file, info, choice.result, reference, choice.sensitivities)
+
+
+def choose_precision(plain: onnx.ModelProto, gate: Gate, config: ExportConfig) -> Choice:
+    """Lower a graph as far as was asked for and as the gate allows."""
+    if config.precision == "fp16":
+        return lower_to_half(plain, gate)
+    if config.precision == "int8":
+        assert config.calibrate is not None
+        frames = frames_to_calibrate(config.calibrate, config.calibration_frames, gate.info)
+        return lower_to_int8(plain, gate, TENSORRT if config.target else CPU, frames)
+    return Choice(plain, gate.judge(plain), (), {})
+
+
+def refusal(file: Path, result: ParityResult, report: Path) -> str:
+    """Return why a file was not written."""
+    if not result.detections:
+        return (
+            f"{file} was not written, no frame of {result.source} gave a detection to compare: "
+            "train the model, give other frames with --parity-source, or write it all the same "
+            "with --allow-mismatch"
+        )
+    return (
+        f"{file} was not written, the graph does not equal the model: "
+        f"{'; '.join(result.failures)}; see {report}, or write it all the same with "
+        "--allow-mismatch"
+    )
 
 
 def model_info(model: TrackingModel, checkpoint: Path, config: ExportConfig) -> ModelInfo:
@@ -118,6 +184,7 @@ def model_info(model: TrackingModel, checkpoint: Path, config: ExportConfig) -> 
     cells = (size_wh[0] // model.stride) * (size_wh[1] // model.stride) * model.num_classes
     if not 1 <= config.topk <= cells:
         raise UserError(f"--topk {config.topk}: must be from 1 to {cells} at this size")
+    recipe = TENSORRT if config.target else CPU
     return ModelInfo(
         arch=model.name,
         size_wh=size_wh,
@@ -125,21 +192,13 @@ def model_info(model: TrackingModel, checkpoint: Path, config: ExportConfig) -> 
         topk=config.topk,
         embedding_dim=model.embedding_dim,
         classes=model.classes,
+        precision=config.precision,
+        quantization=recipe.name if config.precision == "int8" else "",
+        preprocess="graph" if config.frame_size_wh else "host",
+        frame_size_wh=config.frame_size_wh,
+        dynamic_batch=config.dynamic_batch,
         tracker=dict(model.tracker),
         source_sha256=hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
         tool_version=__version__,
         parameters=model.parameter_count(),
     )
-
-
-def parity_frames(config: ExportConfig) -> tuple[list[npt.NDArray[np.uint8]], str]:
-    """Return consecutive frames to compare on, and what they show."""
-    if config.parity_source is not None:
-        with open_source(config.parity_source) as source:
-            frames = list(itertools.islice(iter(source), config.parity_frames))
-        return frames, config.parity_source.name
-    from train.data.synth import Scene, SceneConfig
-
-    scene = Scene(SceneConfig(size_wh=(640, 480), frames=config.parity_frames))
-    frames = [scene.render(index).image for index in range(config.parity_frames)]
-    return frames, "generated scene"

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from export.camera import CameraBoxes, CameraLetterbox
 from export.sparse import SparseHeads
 from train.models import TrackingModel
 from train.models.decode import boxes_around, to_sides, top_peaks
@@ -21,9 +22,10 @@ OUTPUT_NAMES = ("boxes", "scores", "classes", "embeddings")
 class FusedTracker(nn.Module):
     """A model with its preprocessing and decoding, as one module to export.
 
-    Maps ``frames`` uint8 ``[N, H, W, 3]`` BGR to
+    Maps ``frames`` uint8 ``[N, H, W, 3]`` BGR, of the network's input size or, with ``camera``, of
+    the camera's, to
 
-    - ``boxes`` float32 ``[N, K, 4]``, xyxy in pixels of the input;
+    - ``boxes`` float32 ``[N, K, 4]``, xyxy in pixels of ``frames``;
     - ``scores`` float32 ``[N, K]``, best first;
     - ``classes`` int64 ``[N, K]``;
     - ``embeddings`` float32 ``[N, K, D]`` of unit length; left out by a model without embedding.
@@ -35,16 +37,20 @@ class FusedTracker(nn.Module):
     Args:
         model: A trained model; it is copied, not changed.
         topk: K, the number of peaks to return.
-
+        camera: Letterboxes frames in the graph; without it the host does.
     """
 
-    def __init__(self, model: TrackingModel, topk: int) -> None:
+    def __init__(
+        self, model: TrackingModel, topk: int, camera: CameraLetterbox | None = None
+    ) -> None:
         super().__init__()
         self.model = copy.deepcopy(model).eval()
         fold_batch_norm(self.model)
         fold_pixel_scaling(self.model)
         heads = dict(self.model.heads.items())
         del heads["hm"]
+        self.camera = camera
+        self.camera_boxes = CameraBoxes(camera.geometry) if camera is not None else None
         self.pixels = Pixels()
         self.peaks = Peaks(topk)
         self.at_peaks = SparseHeads(heads)
@@ -54,11 +60,15 @@ class FusedTracker(nn.Module):
     def forward(self, frames: Tensor) -> tuple[Tensor, ...]:
         """Run network and decoding, see the class."""
         model = self.model
+        if self.camera is not None:
+            frames = self.camera(frames)
         features = model.body(self.pixels(frames))
         scores, classes, cells = self.peaks(model.heads["hm"](features))
         values = self.at_peaks(features, cells)
         sizes = model.heads.sizes(values["wh"])
         boxes = self.boxes(cells, values["reg"], sizes, features.shape[-1])
+        if self.camera_boxes is not None:
+            boxes = self.camera_boxes(boxes)
         if not model.embedding_dim:
             return boxes, scores, classes
         return boxes, scores, classes, self.unit_length(values["id"])
@@ -76,8 +86,9 @@ class Pixels(nn.Module):
     """From bytes to what the first convolution takes."""
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Map uint8 ``[N, H, W, 3]`` to float ``[N, 3, H, W]``."""
-        return frames.permute(0, 3, 1, 2).float()
+        """Map levels ``[N, H, W, 3]`` of any type to float ``[N, 3, H, W]``."""
+        # The cast comes first: TensorRT takes bytes as an input that is cast at once, and no other.
+        return frames.float().permute(0, 3, 1, 2)
 
 
 class Peaks(nn.Module):

@@ -16,6 +16,7 @@ from export.fused import INPUT_NAME, FusedTracker
 from runtime.model_info import ModelInfo
 
 OPSET = 20
+BATCH = "batch"  # name of the first dimension, where it is any number
 SCOPES_KEY = "pkg.torch.onnx.name_scopes"
 
 
@@ -24,11 +25,14 @@ def to_onnx(graph: FusedTracker, info: ModelInfo, opset: int = OPSET) -> onnx.Mo
 
     Args:
         graph: The module.
-        info: What the file shall say about itself; ``size_wh`` fixes the shapes.
+        info: What the file shall say about itself; ``frames_wh`` and ``dynamic_batch`` fix the
+            shapes.
         opset: ONNX operator set.
     """
-    width, height = info.size_wh
-    frames = torch.zeros(1, height, width, 3, dtype=torch.uint8)
+    width, height = info.frames_wh
+    # A batch of one would be taken for a constant.
+    frames = torch.zeros(2 if info.dynamic_batch else 1, height, width, 3, dtype=torch.uint8)
+    batch = {0: torch.export.Dim(BATCH)} if info.dynamic_batch else None
     # The exporter reports every pass on the console; what matters comes back as an exception.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
@@ -38,6 +42,7 @@ def to_onnx(graph: FusedTracker, info: ModelInfo, opset: int = OPSET) -> onnx.Mo
             (frames,),
             input_names=[INPUT_NAME],
             output_names=list(graph.output_names),
+            dynamic_shapes=(batch,),
             opset_version=opset,
             dynamo=True,
             custom_translation_table=translations(),
@@ -73,10 +78,15 @@ def save_onnx(model: onnx.ModelProto, info: ModelInfo, path: Path) -> None:
         info: What the file shall say about itself.
         path: File to write; the caller sees to its final name.
     """
-    model = onnx.shape_inference.infer_shapes(model, strict_mode=True)
+    model = infer_shapes(model)
     describe(model, info)
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, path)
+
+
+def infer_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a copy of a model with type and shape of every tensor in it."""
+    return onnx.shape_inference.infer_shapes(model, strict_mode=True)
 
 
 def describe(model: onnx.ModelProto, info: ModelInfo) -> None:
@@ -91,10 +101,3 @@ def describe(model: onnx.ModelProto, info: ModelInfo) -> None:
     for value in (*model.graph.value_info, *model.graph.input, *model.graph.output):
         del value.metadata_props[:]
     del model.graph.metadata_props[:]
-
-
-def redescribe(path: Path, info: ModelInfo) -> None:
-    """Give the ONNX file at ``path`` another description, e.g. with parity figures in it."""
-    model = onnx.load(path)
-    describe(model, info)
-    onnx.save(model, path)

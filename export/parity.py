@@ -131,6 +131,14 @@ class ParityResult:
         return max(self._severities().values(), default=float("inf"))
 
     @property
+    def strain(self) -> float:
+        """How much of all allowances is used up together: the sum over the figures.
+
+        It tells apart graphs whose worst figure is the same.
+        """
+        return sum(self._severities().values())
+
+    @property
     def failures(self) -> list[str]:
         """The figures that miss their threshold, in words."""
         return [
@@ -332,7 +340,7 @@ def identity_agreement(
     if not total:
         return 1.0
     together = _times_together(tracked)
-    rows, columns = assign(1 - together / max(together.max(), 1), limit=1.0)
+    rows, columns = assign(1 - together / together.max(initial=1), limit=1.0)
     return float(2 * together[rows, columns].sum() / total)
 
 

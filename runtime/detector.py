@@ -1,4 +1,4 @@
-"""From a frame to detections: letterbox, network, boxes back in frame pixels."""
+"""From a frame to detections: preprocessing, network, boxes back in frame pixels."""
 
 from __future__ import annotations
 
@@ -57,7 +57,8 @@ class Detector:
         score_threshold: The threshold in use, 0..1.
 
     Raises:
-        UserError: The model wants preprocessing that this version does not know.
+        UserError: The score threshold is not between 0 and 1, or the model's tracker settings are
+            unknown.
     """
 
     def __init__(self, engine: Engine, score_threshold: float | None = None) -> None:
@@ -78,18 +79,24 @@ class Detector:
 
         Returns:
             Detections in pixels of the frame, best first.
+
+        Raises:
+            UserError: The model takes frames of another size.
         """
         geometry = self.preprocess(frame)
         return self.decode(self.infer(), geometry)
 
     def preprocess(self, frame: npt.NDArray[np.uint8]) -> LetterboxGeometry:
-        """Letterbox a frame into the network's input buffer.
+        """Prepare a frame for the network: letterbox it, unless the graph does that itself.
 
         Args:
-            frame: uint8 BGR ``[H, W, 3]``.
+            frame: uint8 BGR ``[H, W, 3]``; not to be changed before ``infer`` has run.
 
         Returns:
             Where the frame lies in the input; ``decode`` needs it.
+
+        Raises:
+            UserError: The model takes frames of another size.
         """
         return self._prepare(frame)
 

@@ -150,31 +150,70 @@ class Letterboxer:
         return geometry
 
 
+class CameraFrames:
+    """Hands frames over as they are, to a graph that letterboxes them itself.
+
+    Args:
+        frame_size_wh: Width and height of the frames in pixels, which the graph fixes.
+
+    Attributes:
+        buffer: uint8 ``[1, h, w, 3]``, the last frame, without a copy where it lies in one piece.
+
+    Examples:
+        >>> frames = CameraFrames((192, 96))
+        >>> frame = np.zeros((96, 192, 3), np.uint8)
+        >>> frames(frame).resized_wh, np.shares_memory(frames.buffer, frame)
+        ((192, 96), True)
+    """
+
+    def __init__(self, frame_size_wh: tuple[int, int]) -> None:
+        width, height = frame_size_wh
+        self.buffer: ByteArray = np.zeros((1, height, width, 3), np.uint8)
+        self._unmoved = letterbox_geometry(frame_size_wh, frame_size_wh)
+
+    def __call__(self, frame: ByteArray) -> LetterboxGeometry:
+        """Make ``frame`` the buffer and return where it lies: at its place, in its own size.
+
+        Raises:
+            UserError: The frame is not of the size that the graph takes.
+        """
+        size_wh, wanted_wh = _size_wh(frame), self._unmoved.frame_size_wh
+        if size_wh != wanted_wh:
+            raise UserError(
+                f"the frame is {size_wh[0]}x{size_wh[1]} and the model letterboxes frames of "
+                f"{wanted_wh[0]}x{wanted_wh[1]} only: export it again with "
+                f"--frame-size {size_wh[0]}x{size_wh[1]}"
+            )
+        self.buffer = np.ascontiguousarray(frame)[None]
+        return self._unmoved
+
+
 class Preprocessor(Protocol):
     """What stands before the network.
 
     Attributes:
-        buffer: uint8 ``[1, H, W, 3]``, the input of the network for the last frame.
+        buffer: uint8 ``[1, H, W, 3]``, what the graph takes for the last frame; good until the next
+            one, or until that frame is changed.
     """
 
     buffer: ByteArray
 
     def __call__(self, frame: ByteArray) -> LetterboxGeometry:
-        """Put a frame, uint8 BGR ``[h, w, 3]``, into the buffer and return where it lies."""
+        """Put a frame, uint8 BGR ``[h, w, 3]``, into the buffer.
+
+        Returns:
+            How the pixels of the graph's boxes lie to those of the frame.
+
+        Raises:
+            UserError: The model does not take frames of this size.
+        """
 
 
 def preprocessor_for(info: ModelInfo) -> Preprocessor:
-    """Return what a model wants done with frames.
-
-    Raises:
-        UserError: The model wants preprocessing that this version does not know.
-    """
-    if info.preprocess == "host":
-        return Letterboxer(info.size_wh)
-    raise UserError(
-        f"the model wants {info.preprocess!r} preprocessing, which kd-mot does not know: export it "
-        "again with the installed version"
-    )
+    """Return what a model wants done with frames."""
+    if info.preprocess == "graph":
+        return CameraFrames(info.frames_wh)
+    return Letterboxer(info.size_wh)
 
 
 def _size_wh(picture: ByteArray) -> tuple[int, int]:

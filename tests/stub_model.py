@@ -42,7 +42,6 @@ def write_stub_model(
     Returns:
         The description that was written into the file.
     """
-    width, height = size_wh
     batch: int | str = "N" if dynamic_batch else 1
     fields: dict[str, Any] = {
         "arch": "stub",
@@ -51,10 +50,12 @@ def write_stub_model(
         "topk": topk,
         "embedding_dim": embedding_dim,
         "classes": ("blob",),
+        "dynamic_batch": dynamic_batch,
         "tool_version": "test",
         **info_overrides,
     }
     info = ModelInfo(**fields)
+    width, height = info.frames_wh
 
     outputs = [
         helper.make_tensor_value_info("boxes", TensorProto.FLOAT, [batch, topk, 4]),

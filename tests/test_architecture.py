@@ -22,7 +22,7 @@ ALLOWED = {
 }
 # All that is installed beside the standard library where the rule is strict.
 THIRD_PARTY = {
-    "runtime": {"numpy", "cv2", "lap", "click", "rich", "onnxruntime", "tensorrt"},
+    "runtime": {"numpy", "cv2", "lap", "click", "rich", "onnxruntime", "tensorrt", "cuda"},
     "benchmarks.metrics": {"numpy", "lap"},
 }
 

@@ -82,9 +82,10 @@ def test_classes_travel_from_the_labels_to_the_tracks(dataset: Path, tmp_path: P
     image, objects = picture(np.random.default_rng(5))
     for number in range(1, 7):
         cv2.imwrite(str(frames / f"{number:06d}.png"), image)
-    file, result = export_model(
+    done = export_model(
         ExportConfig(checkpoint, tmp_path, topk=16, parity_source=frames, parity_frames=4)
     )
+    file, result = done.file, done.result
     assert result
     model = runtime.load(file)
     assert model.info.classes == ("block0", "block1")

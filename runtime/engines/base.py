@@ -26,7 +26,8 @@ class Engine(ABC):
         """Run the network.
 
         Args:
-            frames: uint8 BGR ``[N, H, W, 3]``, letterboxed to ``info.size_wh``.
+            frames: uint8 BGR ``[N, H, W, 3]`` of ``info.frames_wh``, contiguous; one frame unless
+                ``info.dynamic_batch``.
 
         Returns:
             ``boxes`` ``[N, K, 4]``, ``scores`` ``[N, K]``, ``classes`` ``[N, K]`` and, for a model

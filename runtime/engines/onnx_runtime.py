@@ -12,6 +12,7 @@ import numpy.typing as npt
 from runtime.engines.base import Engine
 from runtime.errors import UserError
 from runtime.model_info import ModelInfo
+from runtime.onnx_metadata import read_model_info
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
@@ -32,6 +33,7 @@ class OnnxRuntimeEngine(Engine):
     """
 
     def __init__(self, path: Path, backend: str = "auto", threads: int | None = None) -> None:
+        self.info = read_model_info(path)
         runtime = import_runtime()
         providers = choose_providers(runtime, backend)
         options = session_options(runtime, threads)
@@ -51,18 +53,25 @@ class OnnxRuntimeEngine(Engine):
                 f"CUDA was asked for and {self.provider} would run instead: check the driver and "
                 "the CUDA and cuDNN libraries, or choose --backend cpu"
             )
-        metadata = session.get_modelmeta().custom_metadata_map
-        self.info = ModelInfo.from_metadata(metadata, str(path))
         _check_graph(session, self.info, path)
         self._path = path
         self._session: Any = session
         self._outputs = [output.name for output in session.get_outputs()]
         # The first run allocates and tunes; it must not count as a frame.
-        width, height = self.info.size_wh
+        width, height = self.info.frames_wh
         self.run(np.zeros((1, height, width, 3), np.uint8))
 
     def run(self, frames: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.generic]]:
-        """Run the network; see ``Engine.run``."""
+        """Run the network; see ``Engine.run``.
+
+        Raises:
+            UserError: The graph does not take these frames, or so many at a time.
+        """
+        if len(frames) != 1 and not self.info.dynamic_batch:
+            raise UserError(
+                f"{self._path} takes one frame at a time, not {len(frames)}: export it with "
+                "--dynamic-batch"
+            )
         try:
             values = self._session.run(self._outputs, {"frames": frames})
         except Exception as error:  # see above
@@ -122,15 +131,16 @@ def _check_graph(session: Any, info: ModelInfo, path: Path) -> None:
     Raises:
         UserError: They differ.
     """
-    width, height = info.size_wh
+    width, height = info.frames_wh
+    batch = None if info.dynamic_batch else 1
     expected: dict[str, tuple[str, list[int | None]]] = {
-        "frames": ("tensor(uint8)", [None, height, width, 3]),
-        "boxes": ("tensor(float)", [None, info.topk, 4]),
-        "scores": ("tensor(float)", [None, info.topk]),
-        "classes": ("tensor(int64)", [None, info.topk]),
+        "frames": ("tensor(uint8)", [batch, height, width, 3]),
+        "boxes": ("tensor(float)", [batch, info.topk, 4]),
+        "scores": ("tensor(float)", [batch, info.topk]),
+        "classes": ("tensor(int64)", [batch, info.topk]),
     }
     if info.embedding_dim:
-        expected["embeddings"] = ("tensor(float)", [None, info.topk, info.embedding_dim])
+        expected["embeddings"] = ("tensor(float)", [batch, info.topk, info.embedding_dim])
     found = {node.name: node for node in (*session.get_inputs(), *session.get_outputs())}
     if len(session.get_inputs()) != 1 or not expected.keys() <= found.keys():
         raise UserError(
@@ -142,19 +152,21 @@ def _check_graph(session: Any, info: ModelInfo, path: Path) -> None:
         if node.type != kind or not _fits(node.shape, shape):
             raise UserError(
                 f"{path}: {name} is {node.type} {node.shape}, its description wants {kind} "
-                f"{['N', *shape[1:]]}: export it again with kd-export"
+                f"{['N' if batch is None else batch, *shape[1:]]}: export it again with kd-export"
             )
 
 
 def _fits(shape: list[int | str | None], expected: list[int | None]) -> bool:
-    """Tell whether a shape agrees where both sides hold numbers.
+    """Tell whether a shape agrees with the numbers expected; None stands for any number.
+
+    A side of the graph without a number takes any, so it fits all.
 
     Examples:
-        >>> _fits(["N", 8, 4], [None, 8, 4]), _fits([1, 8], [None, 8, 4])
+        >>> _fits(["N", 8, 4], [None, 8, 4]), _fits([1, 8], [None, 8])
         (True, False)
     """
     return len(shape) == len(expected) and all(
-        want is None or not isinstance(side, int) or side == want
+        side == want or not isinstance(side, int)
         for side, want in zip(shape, expected, strict=True)
     )
 

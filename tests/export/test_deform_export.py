@@ -191,7 +191,8 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ExportConfig:
 
 @pytest.mark.parametrize("form", ["auto", "plain"])
 def test_an_export_proves_parity(form: DeformForm, config: ExportConfig) -> None:
-    file, result = export_model(dataclasses.replace(config, deform=form))
+    done = export_model(dataclasses.replace(config, deform=form))
+    file, result = done.file, done.result
     assert result and result.detections > 0
     operators = {node.op_type for node in onnx.load(file).graph.node}
     assert ("DeformConv" in operators) is (form == "auto" and CAN_RUN_OPERATOR)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -61,7 +62,8 @@ def config_for(checkpoint: Path, out: Path, **changes: object) -> ExportConfig:
 def test_the_exported_file_describes_itself_and_equals_the_model(
     checkpoint: Path, tmp_path: Path
 ) -> None:
-    file, result = export_model(config_for(checkpoint, tmp_path, name="student"))
+    done = export_model(config_for(checkpoint, tmp_path, name="student"))
+    file, result = done.file, done.result
     assert file == tmp_path / "student.onnx"
     assert result and result.detections > 0
     info = open_engine(file, "cpu").info
@@ -75,7 +77,7 @@ def test_the_exported_file_describes_itself_and_equals_the_model(
 
 
 def test_outputs_are_what_the_contract_says(checkpoint: Path, tmp_path: Path) -> None:
-    file, _ = export_model(config_for(checkpoint, tmp_path))
+    file = export_model(config_for(checkpoint, tmp_path)).file
     frames = np.random.default_rng(0).integers(0, 256, (1, 64, 96, 3)).astype(np.uint8)
     outputs = open_engine(file, "cpu").run(frames)
     assert {name: (value.dtype, value.shape) for name, value in outputs.items()} == {
@@ -95,7 +97,8 @@ def test_outputs_are_what_the_contract_says(checkpoint: Path, tmp_path: Path) ->
 def test_a_detector_without_embeddings(tmp_path: Path) -> None:
     model = trained_like(build_model("nano", embedding_dim=0))
     save_model(tmp_path / "m.safetensors", model, classes=("person",), input_wh=(96, 64))
-    file, result = export_model(config_for(tmp_path / "m.safetensors", tmp_path))
+    done = export_model(config_for(tmp_path / "m.safetensors", tmp_path))
+    file, result = done.file, done.result
     assert "embedding_cosine_worst" not in result.figures
     detections = load(file)(np.zeros((48, 64, 3), np.uint8))
     assert detections.embeddings is None
@@ -107,7 +110,8 @@ def test_other_opsets_and_strides(opset: int, stride: int, tmp_path: Path) -> No
     model = trained_like(build_model("nano", embedding_dim=8, stride=stride))
     file = tmp_path / "m.safetensors"
     save_model(file, model, classes=("p",), input_wh=(64, 64), options={"stride": stride})
-    exported, result = export_model(config_for(file, tmp_path, opset=opset, size_wh=(96, 32)))
+    done = export_model(config_for(file, tmp_path, opset=opset, size_wh=(96, 32)))
+    exported, result = done.file, done.result
     assert result
     assert onnx.load(exported).opset_import[0].version == opset
 
@@ -115,7 +119,7 @@ def test_other_opsets_and_strides(opset: int, stride: int, tmp_path: Path) -> No
 def test_a_model_with_its_own_pixel_normalisation(tmp_path: Path) -> None:
     model = trained_like(build_model("mobilenet_v2", embedding_dim=8))
     save_model(tmp_path / "m.safetensors", model, classes=("person",), input_wh=(96, 64))
-    _, result = export_model(config_for(tmp_path / "m.safetensors", tmp_path))
+    result = export_model(config_for(tmp_path / "m.safetensors", tmp_path)).result
     assert result
 
 
@@ -150,8 +154,8 @@ def test_a_graph_that_computes_something_else_is_not_written(
 ) -> None:
     original = FusedTracker.__init__
 
-    def with_a_fault(self: FusedTracker, model: TrackingModel, topk: int) -> None:
-        original(self, model, topk)
+    def with_a_fault(self: FusedTracker, model: TrackingModel, *rest: Any) -> None:
+        original(self, model, *rest)
         with torch.no_grad():
             self.model.heads["wh"][-1].bias[0] += 0.05
 
@@ -161,7 +165,8 @@ def test_a_graph_that_computes_something_else_is_not_written(
     assert [entry.name for entry in tmp_path.iterdir()] == [PARITY_FILE]
     assert json.loads((tmp_path / PARITY_FILE).read_text())["passed"] is False
 
-    file, result = export_model(config_for(checkpoint, tmp_path, allow_mismatch=True))
+    done = export_model(config_for(checkpoint, tmp_path, allow_mismatch=True))
+    file, result = done.file, done.result
     assert not result
     assert open_engine(file, "cpu").info.parity["passed"] is False
 
@@ -171,8 +176,8 @@ def test_a_fault_in_the_embedding_alone_is_caught(
 ) -> None:
     original = FusedTracker.__init__
 
-    def with_a_fault(self: FusedTracker, model: TrackingModel, topk: int) -> None:
-        original(self, model, topk)
+    def with_a_fault(self: FusedTracker, model: TrackingModel, *rest: Any) -> None:
+        original(self, model, *rest)
         with torch.no_grad():
             self.model.heads["id"][-1].weight[3].neg_()
 

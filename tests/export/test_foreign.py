@@ -35,7 +35,8 @@ def config_for(state: dict[str, torch.Tensor], directory: Path, arch: str | None
 
 
 def test_a_whole_checkpoint_is_exported(state: dict[str, torch.Tensor], tmp_path: Path) -> None:
-    file, result = export_model(config_for(state, tmp_path, "nano"))
+    done = export_model(config_for(state, tmp_path, "nano"))
+    file, result = done.file, done.result
     info = open_engine(file, "cpu").info
     assert (info.arch, info.embedding_dim, info.classes) == ("nano", 16, ("person",))
     assert result.passed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 
 import numpy as np
@@ -127,6 +128,33 @@ def test_engine_takes_a_batch_of_a_dynamic_model(tmp_path):
     assert engine.provider == "CPUExecutionProvider"
 
 
+def test_engine_of_one_frame_refuses_others(stub_model):
+    engine = open_engine(stub_model, threads=1)
+    with pytest.raises(UserError, match=r"one frame at a time, not 3: .* --dynamic-batch"):
+        engine.run(np.zeros((3, 64, 96, 3), np.uint8))
+
+
+def test_graph_that_letterboxes_gets_frames_as_they_are(tmp_path):
+    # The stub is its own camera: it does not shrink frames, and its boxes are in their pixels.
+    info = write_stub_model(
+        tmp_path / "m.onnx", size_wh=(96, 64), frame_size_wh=(192, 128), preprocess="graph"
+    )
+    assert info.frames_wh == (192, 128)
+    frame = blob_frame(0)
+    with load(tmp_path / "m.onnx") as detector:
+        assert detector.preprocess(frame).resized_wh == (192, 128)
+        detections = detector(frame)
+        with pytest.raises(UserError, match=r"is 96x64 and the model .* 192x128 only"):
+            detector(np.zeros((64, 96, 3), np.uint8))
+    # The stub sees a blob in several of its cells at this size.
+    centres = (detections.boxes_xyxy[:, :2] + detections.boxes_xyxy[:, 2:]) / 2
+    far = np.linalg.norm(centres[:, None] - [[60, 40], [120, 90]], axis=2)
+    assert (far.min(axis=0) < 6).all() and (far.min(axis=1) < 16).all()
+    np.testing.assert_allclose(
+        detections.boxes_xyxy[:, 2:] - detections.boxes_xyxy[:, :2], 16, rtol=1e-5
+    )
+
+
 def test_missing_model(tmp_path):
     with pytest.raises(UserError, match=r"model .*gone\.onnx does not exist"):
         load(tmp_path / "gone.onnx")
@@ -137,7 +165,7 @@ def test_damaged_model(tmp_path, stub_model, keep, capfd):
     content = stub_model.read_bytes()
     path = tmp_path / "damaged.onnx"
     path.write_bytes(content[: int(keep * len(content)) if keep < 1 else keep])
-    with pytest.raises(UserError, match=r"damaged\.onnx cannot be loaded") as caught:
+    with pytest.raises(UserError, match=r"damaged\.onnx (is no ONNX file|was not made by kd-export)") as caught:
         load(path)
     assert "\n" not in str(caught.value)
     assert capfd.readouterr().err == ""
@@ -160,12 +188,11 @@ def test_model_of_somebody_else(tmp_path, stub_model):
     [
         ({"size_wh": (64, 96)}, r"frames is tensor\(uint8\) \[1, 64, 96, 3\]"),
         ({"topk": 9}, "boxes is"),
+        ({"dynamic_batch": True}, r"\[1, 64, 96, 3\], its description wants .*\['N', 64, 96, 3\]"),
         ({"embedding_dim": 5}, "embeddings is"),
     ],
 )
 def test_graph_that_contradicts_its_description(tmp_path, wrong, message):
-    import dataclasses
-
     import onnx
 
     path = tmp_path / "m.onnx"
@@ -178,8 +205,6 @@ def test_graph_that_contradicts_its_description(tmp_path, wrong, message):
 
 
 def test_graph_without_promised_embeddings(tmp_path):
-    import dataclasses
-
     import onnx
 
     path = tmp_path / "m.onnx"
@@ -189,6 +214,36 @@ def test_graph_without_promised_embeddings(tmp_path):
     onnx.save(model, path)
     with pytest.raises(UserError, match="its description wants boxes, classes, embeddings"):
         load(path)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"preprocess": "graph"}, {"preprocess": "host", "frame_size_wh": (96, 64)}]
+)
+def test_preprocessing_that_does_not_suit_the_frame_size(tmp_path, fields):
+    write_stub_model(tmp_path / "m.onnx", **fields)
+    with pytest.raises(UserError, match=r"preprocessing and .* do not go together: .*--frame-size"):
+        load(tmp_path / "m.onnx")
+
+
+def test_description_of_the_first_format(tmp_path):
+    import json
+
+    import onnx
+
+    path = tmp_path / "m.onnx"
+    info = write_stub_model(path)
+    model = onnx.load(path)
+    entries = json.loads(model.metadata_props[0].value)
+    for name in ("frame_size_wh", "dynamic_batch", "quantization", "kept"):
+        del entries[name]
+    for version in (1, 99):
+        text = json.dumps(entries | {"format_version": version})
+        onnx.helper.set_model_props(model, {METADATA_KEY: text})
+        onnx.save(model, tmp_path / f"{version}.onnx")
+    old = open_engine(tmp_path / "1.onnx").info
+    assert dataclasses.replace(old, format_version=info.format_version) == info
+    with pytest.raises(UserError, match="description format 99, this kd-mot reads up to"):
+        load(tmp_path / "99.onnx")
 
 
 def test_unknown_preprocessing(tmp_path):

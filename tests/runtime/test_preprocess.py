@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.preprocess import Letterboxer, letterbox, letterbox_geometry
+from runtime.errors import UserError
+from runtime.preprocess import CameraFrames, Letterboxer, letterbox, letterbox_geometry
 
 sides = st.tuples(st.integers(1, 4000), st.integers(1, 4000))
 
@@ -100,3 +101,31 @@ def test_shrinking_averages():
 def test_wrong_pictures_are_refused(frame):
     with pytest.raises(ValueError, match="expected uint8"):
         letterbox(frame, np.empty((64, 96, 3), np.uint8))
+
+
+def test_frames_for_the_graph_stay_where_they_are():
+    frames = CameraFrames((30, 20))
+    assert frames.buffer.shape == (1, 20, 30, 3)
+    frame = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+    geometry = frames(frame)
+    assert np.shares_memory(frames.buffer, frame)
+    boxes = np.array([[0, 0, 30, 20], [-3.3, 2.1, 7.7, 9.9]], np.float32)
+    np.testing.assert_array_equal(geometry.to_frame(boxes), boxes)
+
+
+@pytest.mark.parametrize("turned", [lambda f: f[:, ::-1], lambda f: f[::2], lambda f: f[..., ::-1]])
+def test_scattered_frames_for_the_graph_are_gathered(turned):
+    whole = np.random.default_rng(0).integers(0, 256, (40, 30, 3), np.uint8)
+    frame = turned(whole)
+    frames = CameraFrames((frame.shape[1], frame.shape[0]))
+    frames(frame)
+    assert frames.buffer.flags.c_contiguous
+    np.testing.assert_array_equal(frames.buffer[0], frame)
+
+
+def test_a_frame_of_another_size_than_the_graphs_is_refused():
+    frames = CameraFrames((30, 20))
+    with pytest.raises(UserError, match=r"20x30 .* 30x20 only: .* --frame-size 20x30"):
+        frames(np.zeros((30, 20, 3), np.uint8))
+    with pytest.raises(ValueError, match="expected uint8"):
+        frames(np.zeros((20, 30), np.uint8))

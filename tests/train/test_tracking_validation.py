@@ -137,7 +137,7 @@ def test_tracks_equal_those_of_the_exported_model(
 ) -> None:
     file = tmp_path / "model.safetensors"
     save_model(file, lively, classes=("person",), input_wh=(96, 64), tracker=EAGER)
-    exported, _ = export_model(ExportConfig(file, tmp_path, topk=96, parity_frames=2))
+    exported = export_model(ExportConfig(file, tmp_path, topk=96, parity_frames=2)).file
     results = list(run(walkers, exported, backend="cpu", threads=1))
     # Eleven frames: the last batch is a smaller one.
     found = track_sequence(lively, walkers, (96, 64), EAGER, batch=4)

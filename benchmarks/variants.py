@@ -1,0 +1,130 @@
+"""One model in all its forms, from frame to detections, and timed in turns."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.straightforward import PlainDetector, export_plainly
+from export.parity import Reference, compare, detect_all
+from export.reference import torch_detections, torch_maps
+from runtime.console import progress
+from runtime.engines import open_engine
+from runtime.model_info import ModelInfo
+from runtime.preprocess import Letterboxer, preprocessor_for
+from runtime.types import Detections
+from train.models import TrackingModel
+from train.models.deform import DeformConv2d, Form, use_form
+
+PLAIN = "straightforward"
+TOPK = 128
+ROUNDS = 8
+FRAMES_PER_ROUND = 3
+
+Frame = npt.NDArray[np.uint8]
+
+
+@dataclass
+class Variant:
+    """One form of a model, from frame to all K detections.
+
+    Attributes:
+        name: ``pytorch``, ``straightforward`` or the precision of a fused graph.
+        detect: From a frame to detections; None where nothing here can run it at speed.
+        facts: What else the record says of it.
+        medians: Median time per frame of each round, in ms.
+    """
+
+    name: str
+    detect: Callable[[Frame], Detections] | None
+    facts: dict[str, Any] = field(default_factory=dict)
+    medians: list[float] = field(default_factory=list)
+
+
+def torch_forms(model: TrackingModel, size_wh: tuple[int, int]) -> list[Variant]:
+    """Return the model in PyTorch: with torchvision's deformable convolution, and with ours."""
+    deformable = any(isinstance(layer, DeformConv2d) for layer in model.modules())
+    forms = [Variant("pytorch", torch_detector(model, size_wh, "auto"))]
+    if deformable:
+        forms.insert(0, Variant("pytorch-operator", torch_detector(model, size_wh, "operator")))
+    return forms
+
+
+def torch_detector(
+    model: TrackingModel, size_wh: tuple[int, int], form: Form
+) -> Callable[[Frame], Detections]:
+    """Return the model in PyTorch, from frame to detections."""
+    letterboxer = Letterboxer(size_wh)
+
+    def detect(frame: Frame) -> Detections:
+        use_form(model, form)
+        geometry = letterboxer(frame)
+        found = torch_detections(model, torch_maps(model, letterboxer.buffer), TOPK)
+        found.boxes_xyxy = geometry.to_frame(found.boxes_xyxy)
+        return found
+
+    return detect
+
+
+def plain_form(
+    model: TrackingModel, size_wh: tuple[int, int], folder: Path, threads: int | None
+) -> Variant:
+    """Export the network alone and return it with its decoding."""
+    file = folder / f"{PLAIN}.onnx"
+    export_plainly(model, size_wh, file)
+    return Variant(PLAIN, PlainDetector(file, size_wh, model.stride, TOPK, threads))
+
+
+def fused_form(
+    file: Path, reference: Reference, threads: int | None, backend: str, stack: ExitStack
+) -> Variant:
+    """Load a fused graph and say how near it is to PyTorch."""
+    engine = open_engine(file, backend, threads)
+    stack.callback(engine.close)
+    info = engine.info
+    facts: dict[str, Any] = {
+        "bytes": file.stat().st_size,
+        "provider": engine.provider,
+        "kept": list(info.kept),
+    }
+    on_cpu = engine.provider == "CPUExecutionProvider"
+    if info.precision == "fp16" and on_cpu:
+        # No half kernels to time; the parity is of rounding to half, as the export measured it.
+        return Variant(info.precision, None, facts | parity_of(info))
+    result = compare(reference, engine)
+    facts |= {"passed": result.passed, "parity": result.figures, "detections": result.detections}
+    prepare = preprocessor_for(info)
+    return Variant(info.precision, lambda frame: detect_all(engine, prepare, frame), facts)
+
+
+def parity_of(info: ModelInfo) -> dict[str, Any]:
+    """Return the parity that a file tells of itself."""
+    figures = {name: value for name, value in info.parity.items() if isinstance(value, float)}
+    return {"passed": info.parity["passed"], "parity": figures}
+
+
+def time_in_turns(forms: Sequence[Variant], frames: Sequence[Frame]) -> None:
+    """Time all that can run, in short rounds, each beginning with another one."""
+    running = [form for form in forms if form.detect is not None]
+    with progress(transient=True) as bar:
+        task = bar.add_task("timing", total=ROUNDS)
+        for index in range(ROUNDS):
+            shift = index % len(running)
+            for form in [*running[shift:], *running[:shift]]:
+                assert form.detect is not None
+                form.detect(frames[0])
+                times = []
+                for frame in frames:
+                    start = time.perf_counter()
+                    form.detect(frame)
+                    times.append(1000 * (time.perf_counter() - start))
+                form.medians.append(statistics.median(times))
+            bar.advance(task)
