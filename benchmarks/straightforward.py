@@ -93,6 +93,7 @@ class PlainDetector:
         self._names = [output.name for output in self._session.get_outputs()]
         self._letterboxer = Letterboxer(size_wh)
         self._stride, self._topk = stride, topk
+        self._images = np.zeros((1, 3, size_wh[1], size_wh[0]), np.float32)
 
     def __call__(self, frame: npt.NDArray[np.uint8]) -> Detections:
         """Detect in a frame, uint8 BGR ``[H, W, 3]``; all K detections, in its pixels."""
@@ -100,10 +101,15 @@ class PlainDetector:
         rgb = cv2.cvtColor(self._letterboxer.buffer[0], cv2.COLOR_BGR2RGB)
         images = np.ascontiguousarray(rgb.transpose(2, 0, 1)[None], np.float32)
         images *= np.float32(1 / 255)
-        outputs = self._session.run(self._names, {"images": images})
-        found = decode_maps(dict(zip(self._names, outputs, strict=True)), self._topk, self._stride)
+        self._images = images
+        found = decode_maps(self.run_network(), self._topk, self._stride)
         found.boxes_xyxy = geometry.to_frame(found.boxes_xyxy)
         return found
+
+    def run_network(self) -> dict[str, Floats]:
+        """Return the maps of the last frame, computed anew."""
+        outputs = self._session.run(self._names, {"images": self._images})
+        return dict(zip(self._names, outputs, strict=True))
 
 
 def decode_maps(maps: dict[str, Floats], topk: int, stride: int) -> Detections:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -27,7 +28,10 @@ from train.models.deform import DeformConv2d, Form, use_form
 PLAIN = "straightforward"
 TOPK = 128
 ROUNDS = 8
-FRAMES_PER_ROUND = 3
+# The threads of what ran before go on spinning for a while, so the first frames do not count.
+WARM_UP_SECONDS = 0.15
+LEAST_FRAMES = 3
+LEAST_SECONDS = 0.4
 
 Frame = npt.NDArray[np.uint8]
 
@@ -40,13 +44,17 @@ class Variant:
         name: ``pytorch``, ``straightforward`` or the precision of a fused graph.
         detect: From a frame to detections; None where nothing here can run it at speed.
         facts: What else the record says of it.
+        run: The network alone, on the frame that was detected in last.
         medians: Median time per frame of each round, in ms.
+        network: The same of the network alone.
     """
 
     name: str
     detect: Callable[[Frame], Detections] | None
     facts: dict[str, Any] = field(default_factory=dict)
+    run: Callable[[], object] | None = None
     medians: list[float] = field(default_factory=list)
+    network: list[float] = field(default_factory=list)
 
 
 def torch_forms(model: TrackingModel, size_wh: tuple[int, int]) -> list[Variant]:
@@ -80,7 +88,8 @@ def plain_form(
     """Export the network alone and return it with its decoding."""
     file = folder / f"{PLAIN}.onnx"
     export_plainly(model, size_wh, file)
-    return Variant(PLAIN, PlainDetector(file, size_wh, model.stride, TOPK, threads))
+    detector = PlainDetector(file, size_wh, model.stride, TOPK, threads)
+    return Variant(PLAIN, detector, run=detector.run_network)
 
 
 def fused_form(
@@ -102,7 +111,12 @@ def fused_form(
     result = compare(reference, engine)
     facts |= {"passed": result.passed, "parity": result.figures, "detections": result.detections}
     prepare = preprocessor_for(info)
-    return Variant(info.precision, lambda frame: detect_all(engine, prepare, frame), facts)
+    return Variant(
+        info.precision,
+        lambda frame: detect_all(engine, prepare, frame),
+        facts,
+        run=lambda: engine.run(prepare.buffer),
+    )
 
 
 def parity_of(info: ModelInfo) -> dict[str, Any]:
@@ -120,11 +134,30 @@ def time_in_turns(forms: Sequence[Variant], frames: Sequence[Frame]) -> None:
             shift = index % len(running)
             for form in [*running[shift:], *running[:shift]]:
                 assert form.detect is not None
-                form.detect(frames[0])
-                times = []
-                for frame in frames:
-                    start = time.perf_counter()
-                    form.detect(frame)
-                    times.append(1000 * (time.perf_counter() - start))
-                form.medians.append(statistics.median(times))
+                form.medians.append(median_ms(over(form.detect, frames)))
+                if form.run is not None:
+                    form.network.append(median_ms(form.run))
             bar.advance(task)
+
+
+def over(
+    detect: Callable[[Frame], Detections], frames: Sequence[Frame]
+) -> Callable[[], Detections]:
+    """Return what detects in the next frame each time it is called, round and round."""
+    pictures = itertools.cycle(frames)
+    return lambda: detect(next(pictures))
+
+
+def median_ms(work: Callable[[], object]) -> float:
+    """Return the median time of a piece of work in ms, after a warm-up."""
+    clock = time.perf_counter
+    end = clock() + WARM_UP_SECONDS
+    work()
+    while clock() < end:
+        work()
+    times: list[float] = []
+    while len(times) < LEAST_FRAMES or sum(times) < LEAST_SECONDS:
+        start = clock()
+        work()
+        times.append(clock() - start)
+    return 1000 * statistics.median(times)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("source", type=click.Path())
-@click.option("--model", type=click.Path(), help="Model made by kd-export (.onnx).")
+@click.option("--model", type=click.Path(), help="Model made by kd-export (.onnx or .engine).")
 @click.option("--out", type=click.Path(), required=True, help="Directory for the results.")
 @click.option("--overlay/--no-overlay", default=True, help="Write overlay.webm.", show_default=True)
 @click.option("--preset", help="Tracker settings: default or fairmot. [default: the model's own]")
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 @click.option("--score-threshold", type=float, help="Drop detections that do not score higher.")
 @click.option(
     "--backend",
-    type=click.Choice(["auto", "cpu", "cuda"]),
+    type=click.Choice(["auto", "cpu", "cuda", "tensorrt", "tensorrt-rtx"]),
     default="auto",
     show_default=True,
-    help="What runs the network.",
+    help="What runs the network; an engine runs on the library that built it.",
 )
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads. [default: all cores]")
 @click.option("--fps", type=float, help="Frame rate. [default: the source's]")

@@ -29,8 +29,9 @@ def load(
     """Load a model made by ``kd-export``.
 
     Args:
-        path: ONNX file.
-        backend: ``cpu``, ``cuda``, or ``auto`` for CUDA where it works and the CPU elsewhere.
+        path: ONNX file, or a TensorRT engine with its sidecar beside it.
+        backend: ``cpu``, ``cuda``, or ``auto`` for CUDA where it works and the CPU elsewhere; an
+            engine runs on the library that built it, ``tensorrt`` or ``tensorrt-rtx``.
         threads: CPU threads for one operator; the engine's own choice when not given.
         score_threshold: See ``Detector``.
 

@@ -8,6 +8,7 @@ layer stays as it is, since peaks are found by comparing neighbours, and rounded
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ import numpy as np
 import onnx
 
 from export.precision.calibration import ValueRange
+from export.precision.groups import layer_groups
 
 DENSE_PARTS = ("body", "heads.hm")
 # What computes in 8 bits where all its inputs come from 8-bit nodes.
@@ -99,6 +101,52 @@ def quantized_tensors(model: onnx.ModelProto, nodes: Collection[str]) -> set[str
         for name in (*node.input, *node.output)
         if name and name not in constants
     }
+
+
+def convolution_groups(
+    model: onnx.ModelProto, nodes: Collection[str]
+) -> dict[str, tuple[str, ...]]:
+    """Divide nodes by the convolution, or the layer of convolutions, whose values they work on.
+
+    Args:
+        model: The graph.
+        nodes: Names, some of ``quantizable_nodes``.
+
+    Returns:
+        Names of nodes by the path of the layer.
+    """
+    chosen = [node for node in model.graph.node if node.name in nodes]
+    layers = layer_groups(node.name for node in chosen if node.op_type == "Conv")
+    layer_of = {name: layer for layer, names in layers.items() for name in names}
+    order = {name: index for index, node in enumerate(chosen) for name in node.output}
+    groups: dict[str, list[str]] = {layer: [] for layer in layers}
+    for node in chosen:
+        if node.op_type != "Conv":
+            # What joins several convolutions comes right after the last of them.
+            latest = max(order[name] for name in node.input if name in order)
+            layer_of[node.name] = layer_of[chosen[latest].name]
+        groups[layer_of[node.name]].append(node.name)
+    return {layer: tuple(names) for layer, names in groups.items()}
+
+
+def count_operations(model: onnx.ModelProto) -> dict[str, int]:
+    """Return how much each node computes: multiply-adds of a convolution, values of all others.
+
+    Args:
+        model: The graph, its shapes inferred; an open batch counts as one frame.
+    """
+    weights = {weight.name: weight for weight in model.graph.initializer}
+    shapes = {
+        value.name: [side.dim_value or 1 for side in value.type.tensor_type.shape.dim]
+        for value in (*model.graph.value_info, *model.graph.output)
+    }
+    counts = {}
+    for node in model.graph.node:
+        count = math.prod(shapes.get(node.output[0], ()))
+        if node.op_type == "Conv" and node.input[1] in weights:
+            count *= math.prod(weights[node.input[1]].dims[1:])
+        counts[node.name] = count
+    return counts
 
 
 def to_int8(

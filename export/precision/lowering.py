@@ -12,7 +12,14 @@ from export.gate import Gate
 from export.precision.calibration import measure_ranges
 from export.precision.groups import layer_groups
 from export.precision.half import computing_nodes, to_half
-from export.precision.int8 import Recipe, quantizable_nodes, quantized_tensors, to_int8
+from export.precision.int8 import (
+    Recipe,
+    convolution_groups,
+    count_operations,
+    quantizable_nodes,
+    quantized_tensors,
+    to_int8,
+)
 from export.precision.rounding import with_rounding
 from export.precision.search import Choice, choose
 
@@ -51,10 +58,13 @@ def lower_to_int8(
     """
     nodes = quantizable_nodes(model, recipe)
     ranges = measure_ranges(model, quantized_tensors(model, nodes), frames, gate.info)
+    groups = convolution_groups(model, nodes)
+    operations = count_operations(model)
     return choose(
-        layer_groups(nodes),
+        groups,
         lambda kept: to_int8(model, ranges, recipe, [name for name in nodes if name not in kept]),
         gate.judge,
         gate.probe,
         describe="8 bits",
+        work={group: sum(operations[name] for name in names) for group, names in groups.items()},
     )

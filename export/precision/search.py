@@ -26,9 +26,9 @@ class Choice:
     Attributes:
         model: The graph.
         result: What the full check says of it; false when no choice passed.
-        kept: Groups left in higher precision, the most sensitive first.
-        sensitivities: By group, ``ParityResult.strain`` of the graph with this group alone lowered;
-            empty when nothing had to be kept.
+        kept: Groups left in higher precision, the most harmful first.
+        sensitivities: By group, ``ParityResult.strain`` of the graph with this group alone lowered,
+            in the order of the ranking; empty when nothing had to be kept.
     """
 
     model: ModelProto
@@ -45,6 +45,7 @@ def choose(
     *,
     describe: str,
     limit: float = 1.0,
+    work: Mapping[str, float] | None = None,
 ) -> Choice:
     """Lower as much of a graph as the check allows.
 
@@ -63,6 +64,8 @@ def choose(
         limit: Severity up to which a graph is good enough. Below 1 it leaves room for frames that
             are not among the judged; where it cannot be had, the least severe graph that passes is
             taken.
+        work: Of each group, where it is dear to keep one: what counts then is how harmful a group
+            is for its work.
     """
     with progress("status", transient=True) as bar:
         bar_task = bar.add_task(describe, total=1, status="all layers")
@@ -83,7 +86,8 @@ def choose(
             others = (node for other in groups if other != group for node in groups[other])
             strains[group] = probe(lower(frozenset(others))).strain
             bar.advance(bar_task)
-        ranking = sorted(strains, key=lambda group: strains[group], reverse=True)
+        harm = {group: strains[group] / (work[group] if work else 1) for group in groups}
+        ranking = sorted(harm, key=lambda group: harm[group], reverse=True)
         sensitivities = {group: strains[group] for group in ranking}
         best = Choice(model, result, (), sensitivities)
         # Keeping `too_few` groups is known to fail; keeping `enough` to pass, or not tried yet.

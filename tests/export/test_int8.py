@@ -17,6 +17,8 @@ from export.precision.int8 import (
     CPU,
     TENSORRT,
     Recipe,
+    convolution_groups,
+    count_operations,
     quantizable_nodes,
     quantized_tensors,
     to_int8,
@@ -119,6 +121,18 @@ def test_a_quantised_graph_computes_nearly_the_same(
     weights = [node for node in operators(lowered, "DequantizeLinear") if "weight" in node.input[0]]
     assert len(weights) == sum("Conv" in name for name in nodes)
     assert all(initializer(lowered, node.input[1]).ndim == 1 for node in weights)
+
+
+def test_what_follows_a_convolution_is_kept_with_it(graph: onnx.ModelProto) -> None:
+    nodes = quantizable_nodes(graph, CPU)
+    groups = convolution_groups(graph, nodes)
+    assert sorted(name for names in groups.values() for name in names) == sorted(nodes)
+    block = groups["body.stages.1.1.second.0"]
+    assert block[0] == "body.stages.1.1.second.0/Conv" and "body.stages.1.1/Add" in block
+    work = count_operations(graph)
+    # 16 channels at half of 96 x 64 pixels, each value from 3 x 3 pixels of 3 channels.
+    assert work["body.stem.2/Relu"] == 48 * 32 * 16
+    assert work["body.stem.0/Conv"] == 48 * 32 * 16 * 27
 
 
 def test_layers_that_are_kept_stay_as_they_were(graph: onnx.ModelProto) -> None:

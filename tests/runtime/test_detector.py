@@ -165,7 +165,9 @@ def test_damaged_model(tmp_path, stub_model, keep, capfd):
     content = stub_model.read_bytes()
     path = tmp_path / "damaged.onnx"
     path.write_bytes(content[: int(keep * len(content)) if keep < 1 else keep])
-    with pytest.raises(UserError, match=r"damaged\.onnx (is no ONNX file|was not made by kd-export)") as caught:
+    with pytest.raises(
+        UserError, match=r"damaged\.onnx (is no ONNX file|was not made by kd-export)"
+    ) as caught:
         load(path)
     assert "\n" not in str(caught.value)
     assert capfd.readouterr().err == ""
