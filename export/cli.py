@@ -13,7 +13,6 @@ from runtime.console import parse_size, run_command
 from runtime.errors import UserError
 
 if TYPE_CHECKING:
-    from export.exporter import Precision
     from export.parity import ParityResult
     from export.tensorrt import EngineOptions
 
@@ -90,7 +89,11 @@ def cli() -> None:
 @click.option("--size", metavar="WxH", help="Input size in pixels; that of training if not given.")
 @click.option("--topk", default=128, show_default=True, help="Detections per frame.")
 @click.option("--fp16", is_flag=True, help="Half precision, but for the layers that need more.")
-@click.option("--int8", is_flag=True, help="8 bits, but for the layers that need more.")
+@click.option(
+    "--int8",
+    is_flag=True,
+    help="8 bits, but for the layers that need more; with --fp16, for GPUs, half precision there.",
+)
 @click.option("--calibrate", type=FILE, help="Video or folder of the place it will run at.")
 @click.option(
     "--calibration-frames",
@@ -146,7 +149,6 @@ def export(
     **engine_choices: Any,
 ) -> None:
     """Export CHECKPOINT; the group's help tells more."""
-    precision = chosen_precision(fp16, int8)
     if (preprocess == "graph") != (frame_size is not None):
         raise UserError(
             "--preprocess graph and --frame-size WxH, the size of the camera's frames, go together"
@@ -171,7 +173,8 @@ def export(
         topk=topk,
         opset=opset,
         deform=deform,
-        precision=precision,
+        precision="int8" if int8 else "fp16" if fp16 else "fp32",
+        half_elsewhere=int8 and fp16,
         target=engine,
         calibrate=calibrate,
         calibration_frames=calibration_frames,
@@ -185,7 +188,7 @@ def export(
     exported = export_model(config)
     print_parity(exported.result)
     if exported.info.kept:
-        click.echo(f"kept in fp32: {', '.join(exported.info.kept)}")
+        click.echo(f"left in higher precision: {', '.join(exported.info.kept)}")
     click.echo(f"model: {exported.file}\nparity: {config.out / PARITY_FILE}")
     if build_options is not None:
         from export.engine import make_engine
@@ -252,17 +255,6 @@ def show(file: Path) -> None:
     width = max(map(len, words))
     for name, text in words.items():
         click.echo(f"{name:<{width}}  {text}")
-
-
-def chosen_precision(fp16: bool, int8: bool) -> Precision:
-    """Return the precision that the flags ask for.
-
-    Raises:
-        UserError: They ask for two.
-    """
-    if fp16 and int8:
-        raise UserError("--fp16 and --int8: give one of them")
-    return "fp16" if fp16 else "int8" if int8 else "fp32"
 
 
 def engine_options(

@@ -18,7 +18,7 @@ from export.gate import Gate
 from export.onnx_file import OPSET, infer_shapes, save_onnx, to_onnx
 from export.parity import ParityResult, Reference
 from export.precision.int8 import CPU, TENSORRT
-from export.precision.lowering import lower_to_half, lower_to_int8
+from export.precision.lowering import lower_the_rest_to_half, lower_to_half, lower_to_int8
 from export.precision.search import Choice
 from export.reference import torch_reference
 from runtime.engines.sidecar import Kind
@@ -48,7 +48,8 @@ class ExportConfig:
         topk: Peaks to return per frame.
         opset: ONNX operator set.
         deform: How deformable convolutions are written, see ``export.deform``.
-        precision: Of the graph; layers that need more keep fp32.
+        precision: Of the graph; layers that need more are left in a higher one.
+        half_elsewhere: Whether what int8 leaves is computed in half precision, for GPUs.
         target: The engine the graph is for; None is ONNX Runtime. It decides how int8 is written,
             and deformable convolutions.
         calibrate: Video or folder of the place the graph will run at, for int8.
@@ -71,6 +72,7 @@ class ExportConfig:
     opset: int = OPSET
     deform: DeformForm = "auto"
     precision: Precision = "fp32"
+    half_elsewhere: bool = False
     target: Kind | None = None
     calibrate: Path | None = None
     calibration_frames: int = 64
@@ -85,6 +87,10 @@ class ExportConfig:
             raise UserError(
                 "int8 needs frames of the place the model will run at: give --calibrate with a "
                 "video or a folder of images"
+            )
+        if self.half_elsewhere and (self.precision != "int8" or self.target is None):
+            raise UserError(
+                "--fp16 beside --int8 is for GPUs: give --engine as well, or one of the two"
             )
 
 
@@ -151,7 +157,8 @@ def choose_precision(plain: onnx.ModelProto, gate: Gate, config: ExportConfig) -
     if config.precision == "int8":
         assert config.calibrate is not None
         frames = frames_to_calibrate(config.calibrate, config.calibration_frames, gate.info)
-        return lower_to_int8(plain, gate, TENSORRT if config.target else CPU, frames)
+        choice = lower_to_int8(plain, gate, TENSORRT if config.target else CPU, frames)
+        return lower_the_rest_to_half(choice, gate) if config.half_elsewhere else choice
     return Choice(plain, gate.judge(plain), (), {})
 
 
@@ -185,6 +192,7 @@ def model_info(model: TrackingModel, checkpoint: Path, config: ExportConfig) -> 
     if not 1 <= config.topk <= cells:
         raise UserError(f"--topk {config.topk}: must be from 1 to {cells} at this size")
     recipe = TENSORRT if config.target else CPU
+    elsewhere = "+fp16" if config.half_elsewhere else ""
     return ModelInfo(
         arch=model.name,
         size_wh=size_wh,
@@ -193,7 +201,7 @@ def model_info(model: TrackingModel, checkpoint: Path, config: ExportConfig) -> 
         embedding_dim=model.embedding_dim,
         classes=model.classes,
         precision=config.precision,
-        quantization=recipe.name if config.precision == "int8" else "",
+        quantization=recipe.name + elsewhere if config.precision == "int8" else "",
         preprocess="graph" if config.frame_size_wh else "host",
         frame_size_wh=config.frame_size_wh,
         dynamic_batch=config.dynamic_batch,

@@ -37,7 +37,7 @@ def describe_model(info: ModelInfo) -> dict[str, str]:
         "precision": " ".join((info.precision, info.quantization)).strip(),
     }
     if info.kept:
-        words["kept in fp32"] = ", ".join(info.kept)
+        words["left higher"] = ", ".join(info.kept)
     words["tracker"] = ", ".join(f"{key} {value:g}" for key, value in info.tracker.items())
     words["parity"] = _parity(info.parity)
     words["checkpoint"] = f"sha256 {info.source_sha256}"

@@ -34,7 +34,8 @@ class ModelInfo:
         embedding_dim: D; 0 for a detector without re-identification.
         classes: Class names; the index is what ``classes`` holds.
         precision: ``fp32``, ``fp16`` or ``int8``.
-        quantization: ``u8s8`` or ``s8s8``, types of activations and weights in int8; else empty.
+        quantization: ``u8s8`` or ``s8s8``, types of activations and weights in int8, with ``+fp16``
+            where the rest is in half precision; else empty.
         kept: Layers left in higher precision, the most harmful first.
         preprocess: Who letterboxes (ratio kept, centred, grey 127). ``host``: the runtime does, to
             ``size_wh``, and boxes are in pixels of that. ``graph``: the graph does, frames are as

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 from onnx import ModelProto
 
 from export.gate import Gate
+from export.onnx_file import infer_shapes
 from export.precision.calibration import measure_ranges
 from export.precision.groups import layer_groups
 from export.precision.half import computing_nodes, to_half
@@ -68,3 +70,21 @@ def lower_to_int8(
         describe="8 bits",
         work={group: sum(operations[name] for name in names) for group, names in groups.items()},
     )
+
+
+def lower_the_rest_to_half(quantized: Choice, gate: Gate) -> Choice:
+    """Compute in half precision what a choice for 8 bits left, as far as the gate allows.
+
+    Args:
+        quantized: The choice.
+        gate: Of int8's limits.
+    """
+    model = infer_shapes(quantized.model)
+    rest = choose(
+        layer_groups(computing_nodes(model)),
+        lambda kept: to_half(model, kept),
+        lambda lowered: gate.judge(with_rounding(lowered)),
+        lambda lowered: gate.probe(with_rounding(lowered)),
+        describe="half precision elsewhere",
+    )
+    return replace(rest, kept=tuple(dict.fromkeys((*quantized.kept, *rest.kept))))

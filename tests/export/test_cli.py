@@ -43,7 +43,7 @@ def complaint(*arguments: object) -> str:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--fp16", "--int8"], "give one of them"),
+        (["--fp16", "--int8", "--calibrate", "x.mp4"], "is for GPUs: give --engine"),
         (["--int8"], "give --calibrate"),
         (["--calibrate", "x.mp4"], "--calibrate is for --int8"),
         (["--preprocess", "graph"], "go together"),
@@ -85,7 +85,7 @@ def test_half_precision_keeps_what_needs_more(checkpoint: Path, tmp_path: Path) 
     assert any(weight.data_type == onnx.TensorProto.FLOAT16 for weight in weights)
     words = describe_file(tmp_path / "nano.onnx")
     assert words["precision"] == "fp16"
-    assert words.get("kept in fp32", "") == ", ".join(info.kept)
+    assert words.get("left higher", "") == ", ".join(info.kept)
     assert json.loads((tmp_path / "parity.json").read_text())["precision"] == "fp16"
 
 

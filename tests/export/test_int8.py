@@ -24,6 +24,7 @@ from export.precision.int8 import (
     to_int8,
 )
 from runtime.engines import open_engine
+from runtime.engines.sidecar import Kind
 from runtime.errors import UserError
 from runtime.model_info import ModelInfo
 from runtime.opencv import cv2
@@ -146,7 +147,8 @@ def test_layers_that_are_kept_stay_as_they_were(graph: onnx.ModelProto) -> None:
     assert len(by_name) == len(lowered.graph.node), "every node has a name of its own"
 
 
-def test_a_whole_export(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("target", "half"), [(None, False), ("tensorrt-rtx", True)])
+def test_a_whole_export(target: Kind | None, half: bool, tmp_path: Path) -> None:
     folder = tmp_path / "camera"
     folder.mkdir()
     for index, frame in enumerate(frames(3)):
@@ -161,6 +163,8 @@ def test_a_whole_export(tmp_path: Path) -> None:
         out=tmp_path,
         topk=20,
         precision="int8",
+        half_elsewhere=half,
+        target=target,
         calibrate=folder,
         parity_frames=3,
         allow_mismatch=True,
@@ -168,9 +172,12 @@ def test_a_whole_export(tmp_path: Path) -> None:
     done = export_model(config)
     assert done.result.source == "camera" and done.result.precision == "int8"
     info = open_engine(done.file, "cpu").info
-    assert (info.precision, info.quantization) == ("int8", "u8s8")
+    assert (info.precision, info.quantization) == ("int8", "s8s8+fp16" if half else "u8s8")
     assert info.kept == done.info.kept
-    assert operators(onnx.load(done.file), "QuantizeLinear")
+    written = onnx.load(done.file)
+    assert operators(written, "QuantizeLinear")
+    kinds = {weight.data_type for weight in written.graph.initializer}
+    assert (onnx.TensorProto.FLOAT16 in kinds) is half
 
 
 def test_calibration_is_asked_for(tmp_path: Path) -> None:
