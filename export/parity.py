@@ -176,14 +176,16 @@ class ParityResult:
 
     def to_dict(self) -> dict[str, object]:
         """Return what ``parity.json`` holds."""
+        limits = asdict(self.thresholds)
         return {
             "passed": self.passed,
             "precision": self.precision,
             "source": self.source,
             "frames": self.frames,
             "detections": self.detections,
+            "match_iou": limits.pop("match_iou"),
             "figures": self.figures,
-            "thresholds": asdict(self.thresholds),
+            "thresholds": limits,
             "failures": self.failures,
         }
 

@@ -69,7 +69,7 @@ def quantizable_nodes(model: onnx.ModelProto, recipe: Recipe) -> list[str]:
     for node in dense:
         if node.op_type == "Conv":
             weight = weights.get(node.input[1])
-            fits = weight is not None and weight.dims[1] >= recipe.least_channels
+            fits = weight is not None and _channels(node, weight) >= recipe.least_channels
             chosen = fits and node.name not in last
         else:
             sources = [name for name in node.input if name and name not in weights]
@@ -78,6 +78,12 @@ def quantizable_nodes(model: onnx.ModelProto, recipe: Recipe) -> list[str]:
             inside.update(node.output)
             nodes.append(node.name)
     return nodes
+
+
+def _channels(node: onnx.NodeProto, weight: onnx.TensorProto) -> int:
+    """Return the input channels of a convolution, of all its groups."""
+    groups = next((one.i for one in node.attribute if one.name == "group"), 1)
+    return weight.dims[1] * groups
 
 
 def _part(name: str) -> str:

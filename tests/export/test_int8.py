@@ -78,6 +78,17 @@ def test_the_dense_part_alone_is_quantised(graph: onnx.ModelProto) -> None:
     assert not any(name.startswith(("peaks", "at_peaks", "boxes", "pixels")) for name in cpu)
 
 
+def test_a_depthwise_convolution_has_the_channels_of_all_its_groups() -> None:
+    model = trained_like(build_model("mobile", embedding_dim=4))
+    graph = infer_shapes(to_onnx(FusedTracker(model, INFO.topk), INFO))
+    chosen = quantizable_nodes(graph, CPU)
+    weights = {weight.name: weight for weight in graph.graph.initializer}
+    depthwise = [
+        node.name for node in operators(graph, "Conv") if weights[node.input[1]].dims[1] == 1
+    ]
+    assert depthwise and set(depthwise) <= set(chosen)
+
+
 def test_arithmetic_on_what_is_not_8_bit_is_left_alone() -> None:
     """Positions of a deformable convolution are computed from shifts: 8 bits are far too few."""
     model = trained_like(build_model("dla_34", embedding_dim=4, head_channels=8))
