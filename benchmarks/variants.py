@@ -27,11 +27,11 @@ from train.models.deform import DeformConv2d, Form, use_form
 
 PLAIN = "straightforward"
 TOPK = 128
-ROUNDS = 8
+ROUNDS = 5
 # The threads of what ran before go on spinning for a while, so the first frames do not count.
 WARM_UP_SECONDS = 0.15
-LEAST_FRAMES = 3
-LEAST_SECONDS = 0.4
+LEAST_FRAMES = 2
+LEAST_SECONDS = 0.5
 
 Frame = npt.NDArray[np.uint8]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-MOST_GROUPS = 48
+# Each takes a graph, a session and a few frames to measure: seconds.
+MOST_GROUPS = 24
 
 
 def layer_groups(node_names: Iterable[str], most: int = MOST_GROUPS) -> dict[str, tuple[str, ...]]:

@@ -16,7 +16,7 @@ import benchmarks.variants
 from benchmarks.cli import cli
 from benchmarks.export import CONFIG, MODELS, PRECISIONS, SIZES, latency_markdown, row_of, tables
 from benchmarks.straightforward import PlainDetector, decode_maps, export_plainly, window_maximum
-from benchmarks.variants import PLAIN, ROUNDS, Variant, time_in_turns, torch_forms
+from benchmarks.variants import PLAIN, ROUNDS, TOPK, Variant, time_in_turns, torch_forms
 from export.reference import torch_detections
 from runtime.errors import UserError
 from runtime.types import Detections
@@ -60,10 +60,10 @@ def test_plain_decoding_equals_that_of_pytorch(sides: int, model: TrackingModel)
 
 def test_the_plain_export_sees_what_pytorch_sees(model: TrackingModel, tmp_path: Path) -> None:
     frame = np.random.default_rng(0).integers(0, 256, (48, 80, 3)).astype(np.uint8)
-    export_plainly(model, (96, 64), tmp_path / "plain.onnx")
-    (form,) = torch_forms(model, (96, 64))
+    export_plainly(model, (128, 96), tmp_path / "plain.onnx")
+    (form,) = torch_forms(model, (128, 96))
     assert form.name == "pytorch" and form.detect is not None
-    detector = PlainDetector(tmp_path / "plain.onnx", (96, 64), model.stride, 20, threads=1)
+    detector = PlainDetector(tmp_path / "plain.onnx", (128, 96), model.stride, TOPK, threads=1)
     found, expected = detector(frame), form.detect(frame)
     np.testing.assert_allclose(found.scores[:5], expected.scores[:5], atol=1e-5)
     np.testing.assert_allclose(found.boxes_xyxy[:5], expected.boxes_xyxy[:5], atol=1e-2)
@@ -100,11 +100,11 @@ def record_of(model: TrackingModel) -> dict[str, Any]:
         "identity_agreement": 0.875,
     }
     forms = [
-        Variant("pytorch", None, {}, [40.0]),
-        Variant(PLAIN, None, {}, [20.0]),
-        Variant("fp32", None, {**facts, "parity": figures}, [10.0]),
+        Variant("pytorch", None, {}, medians=[40.0]),
+        Variant(PLAIN, None, {}, medians=[20.0]),
+        Variant("fp32", None, {**facts, "parity": figures}, medians=[10.0]),
         Variant("fp16", None, {**facts, "parity": figures}),
-        Variant("int8", None, {**facts, "passed": False, "parity": figures}, [5.0]),
+        Variant("int8", None, {**facts, "passed": False, "parity": figures}, medians=[5.0]),
     ]
     return {"rows": [row_of(form, forms, "nano", (96, 64), model) for form in forms]}
 
