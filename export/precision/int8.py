@@ -2,14 +2,16 @@
 
 Weights get a scale per output channel, activations one per tensor (Jacob et al., arXiv 1712.05877;
 Krishnamoorthi, arXiv 1806.08342). Only the dense part of the graph is quantised, where the work is:
-the body and the heatmap. What runs at the K peaks alone costs next to nothing. The heatmap's last
-layer stays as it is, since peaks are found by comparing neighbours, and rounded neighbours tie.
+the body and the heatmap. What runs at the K peaks alone costs next to nothing. A convolution whose
+values are no features for another one stays as it is, since they are used as numbers: those of the
+heatmap, whose peaks are found by comparing neighbours, which tie when they are rounded; and the
+shifts of a deformable convolution, which are parts of a cell.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +27,8 @@ FOLLOWING = (
     *("Relu", "Clip", "LeakyRelu", "Sigmoid", "Mul", "Add"),
     *("Concat", "MaxPool", "AveragePool", "Resize"),
 )
+# What takes features, as its first input.
+SAMPLING = ("Conv", "ConvTranspose", "DeformConv", "GridSample")
 
 
 @dataclass(frozen=True)
@@ -63,14 +67,14 @@ def quantizable_nodes(model: onnx.ModelProto, recipe: Recipe) -> list[str]:
     """
     weights = {weight.name: weight for weight in model.graph.initializer}
     dense = [node for node in model.graph.node if _part(node.name) in DENSE_PARTS]
-    last = [node.name for node in dense if node.op_type == "Conv"][-1:]
+    features = _features(dense)
     inside: set[str] = set()
     nodes = []
     for node in dense:
         if node.op_type == "Conv":
             weight = weights.get(node.input[1])
             fits = weight is not None and _channels(node, weight) >= recipe.least_channels
-            chosen = fits and node.name not in last
+            chosen = fits and node.output[0] in features
         else:
             sources = [name for name in node.input if name and name not in weights]
             chosen = node.op_type in recipe.following and inside.issuperset(sources)
@@ -78,6 +82,17 @@ def quantizable_nodes(model: onnx.ModelProto, recipe: Recipe) -> list[str]:
             inside.update(node.output)
             nodes.append(node.name)
     return nodes
+
+
+def _features(nodes: Sequence[onnx.NodeProto]) -> set[str]:
+    """Return the tensors that convolutions take, and those that these are made of."""
+    features: set[str] = set()
+    for node in reversed(nodes):
+        if node.op_type in SAMPLING:
+            features.add(node.input[0])
+        elif node.op_type in FOLLOWING and features.intersection(node.output):
+            features.update(node.input)
+    return features
 
 
 def _channels(node: onnx.NodeProto, weight: onnx.TensorProto) -> int:

@@ -99,6 +99,12 @@ def test_arithmetic_on_what_is_not_8_bit_is_left_alone() -> None:
     producers = {name: node for node in graph.graph.node for name in node.output}
     samplers = operators(graph, "GridSample")
     assert samplers
+    convolutions = [node.name for node in operators(graph, "Conv")]
+    shifts = {name for name in convolutions if "conv_offset_mask" in name}
+    assert shifts and not shifts & chosen
+    # All features are: of the body, of the heatmap, and the taps of the deformable convolutions.
+    left = set(convolutions) - chosen - shifts
+    assert "heads.hm.2/Conv" in left and "body.base.base_layer.0/Conv" in left
     for sampler in samplers:
         node = producers[sampler.input[1]]
         while node.op_type != "Conv":
