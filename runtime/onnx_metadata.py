@@ -113,6 +113,7 @@ def _varint(handle: BinaryIO) -> int:
     """Read a number of variable length.
 
     Examples:
+        >>> import io
         >>> _varint(io.BytesIO(bytes([0b1010_1100, 0b10])))
         300
     """
