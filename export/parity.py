@@ -164,12 +164,13 @@ class ParityResult:
         for name, figure in self.figures.items():
             limit = getattr(self.thresholds, name)
             error = name.endswith("_error") or "_px" in name
-            # What is a share or a cosine is judged by what it lacks to 1.
-            measured, allowed = (figure, limit) if error else (1 - figure, 1 - limit)
+            # What is a share or a cosine is judged by its distance from 1; embeddings that are not
+            # of unit length have a cosine beyond it.
+            measured, allowed = (figure, limit) if error else (abs(1 - figure), 1 - limit)
             if np.isnan(measured):
                 severities[name] = float("inf")
             elif allowed > 0:
-                severities[name] = max(measured / allowed, 0.0)
+                severities[name] = measured / allowed
             else:
                 severities[name] = 0.0 if measured <= 0 else float("inf")
         return severities

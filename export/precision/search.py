@@ -62,8 +62,8 @@ def choose(
         probe: The same check on fewer frames.
         describe: What is being done, for the progress bar.
         limit: Severity up to which a graph is good enough. Below 1 it leaves room for frames that
-            are not among the judged; where it cannot be had, the least severe graph that passes is
-            taken.
+            are not among the judged; where it cannot be had, the graph that passes and keeps the
+            fewest groups is taken.
         work: Of each group, where it is dear to keep one: what counts then is how harmful a group
             is for its work.
     """
@@ -114,6 +114,6 @@ def _good(result: ParityResult, limit: float) -> bool:
 def _order(choice: Choice, limit: float) -> tuple[float, ...]:
     """Return what sorts choices, the best first."""
     result = choice.result
-    if _good(result, limit):
-        return 0, len(choice.kept)
-    return 1, result.severity, result.strain, len(choice.kept)
+    if result.passed:
+        return 0 if _good(result, limit) else 1, len(choice.kept)
+    return 2, result.severity, result.strain, len(choice.kept)

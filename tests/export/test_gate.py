@@ -88,6 +88,8 @@ def test_a_perfect_result_has_no_severity() -> None:
         ({"box_error_px": 0.1}, 2.0),
         ({"score_error": 5e-4}, 0.5),
         ({"embedding_cosine_worst": 0.9998}, 2.0),
+        # Longer than 1.
+        ({"embedding_cosine_median": 1.00002}, 2.0),
         ({"matched": 0.999}, math.inf),
         ({"score_error": math.nan}, math.inf),
     ],
