@@ -13,6 +13,13 @@ from runtime.errors import UserError
 
 FILE = click.Path(path_type=Path)
 POSITIVE = click.IntRange(min=1)
+BACKEND = click.option(
+    "--backend",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="What runs exported models.",
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -46,13 +53,7 @@ def accuracy(gt: Path, results: Path, json_file: Path | None) -> None:
 )
 @click.option("--rounds", type=POSITIVE, default=10, show_default=True, help="Number of rounds.")
 @click.option("--threads", type=POSITIVE, help="Threads of the inference engine.")
-@click.option(
-    "--backend",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="What runs the network.",
-)
+@BACKEND
 @click.option("--json", "json_file", type=FILE, help="Write the figures to this file as well.")
 def latency(
     models: tuple[Path, ...],
@@ -130,13 +131,7 @@ def distil(threads: int | None, json_file: Path | None) -> None:
 
 @cli.command("export")
 @click.option("--threads", type=POSITIVE, help="CPU threads.")
-@click.option(
-    "--backend",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="What runs the fused graphs.",
-)
+@BACKEND
 @click.option("--model", "models", multiple=True, help="Measure this model alone; may be repeated.")
 @click.option("--json", "json_file", type=FILE, help="Write the figures to this file as well.")
 def export_forms(

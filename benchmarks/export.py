@@ -7,7 +7,6 @@ writes first, and the fused graphs. What is finished is not made again.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import statistics
@@ -38,7 +37,7 @@ from export.reference import torch_reference
 from runtime.console import console, markdown_table, print_table
 from runtime.engines.onnx_runtime import CUDA, choose_providers, import_runtime
 from runtime.errors import UserError
-from runtime.files import atomic_path, output_directory
+from runtime.files import atomic_path, file_sha256, output_directory
 from runtime.onnx_metadata import read_model_info
 from runtime.opencv import cv2
 from runtime.sources import open_source
@@ -140,7 +139,7 @@ def measure_model(
     checkpoint = out / name / "model.safetensors"
     folder = output_directory(out / name / f"{size_wh[0]}x{size_wh[1]}")
     done = folder / "rows.json"
-    state = {"threads": threads, "backend": backend, "sha256": sha256(checkpoint)}
+    state = {"threads": threads, "backend": backend, "sha256": file_sha256(checkpoint)}
     if done.exists():
         measured = json.loads(done.read_text())
         if measured["state"] == state:
@@ -160,11 +159,6 @@ def measure_model(
     with atomic_path(done) as temporary:
         temporary.write_text(json.dumps({"state": state, "rows": rows}))
     return rows
-
-
-def sha256(file: Path) -> str:
-    """Return the hash of a file."""
-    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def precisions_at(size_wh: tuple[int, int], backend: str) -> tuple[Precision, ...]:
@@ -204,7 +198,7 @@ def export_once(
     """Export a checkpoint, unless this version has done so already."""
     if file.exists():
         info = read_model_info(file)
-        same = info.source_sha256 == sha256(checkpoint)
+        same = info.source_sha256 == file_sha256(checkpoint)
         if same and info.tool_version == __version__:
             return
     config = ExportConfig(

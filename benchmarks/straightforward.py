@@ -8,15 +8,15 @@ at those K cells alone.
 
 from __future__ import annotations
 
-import logging
-import warnings
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import torch
 from torch import Tensor, nn
 
+from export.onnx_file import trace
 from runtime.engines.onnx_runtime import import_runtime, session_options
 from runtime.opencv import cv2
 from runtime.preprocess import Letterboxer
@@ -49,26 +49,10 @@ def export_plainly(model: TrackingModel, size_wh: tuple[int, int], path: Path) -
         size_wh: Input in pixels.
         path: The file.
     """
-    from export.deform import translations
-
     use_form(model, "operator")
     module = Maps(model)
     images = torch.zeros(1, 3, size_wh[1], size_wh[0])
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            module,
-            (images,),
-            path,
-            input_names=["images"],
-            output_names=module.names,
-            opset_version=20,
-            dynamo=True,
-            external_data=False,
-            custom_translation_table=translations(),
-            verbose=False,
-        )
+    onnx.save(trace(module, images, "images", module.names), path)
     use_form(model, "auto")
 
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from benchmarks.straightforward import PlainDetector, export_plainly
 from export.parity import Reference, compare, detect_all
-from export.reference import torch_detections, torch_maps
+from export.reference import torch_detect
 from runtime.console import progress
 from runtime.engines import open_engine
 from runtime.model_info import ModelInfo
@@ -74,10 +74,7 @@ def torch_detector(
 
     def detect(frame: Frame) -> Detections:
         use_form(model, form)
-        geometry = letterboxer(frame)
-        found = torch_detections(model, torch_maps(model, letterboxer.buffer), TOPK)
-        found.boxes_xyxy = geometry.to_frame(found.boxes_xyxy)
-        return found
+        return torch_detect(model, letterboxer, frame, TOPK)[0]
 
     return detect
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -23,7 +22,7 @@ from export.precision.search import Choice
 from export.reference import torch_reference
 from runtime.engines.sidecar import Kind
 from runtime.errors import UserError
-from runtime.files import atomic_path
+from runtime.files import atomic_path, file_sha256
 from runtime.model_info import ModelInfo
 from runtime.version import __version__
 from train.models import TrackingModel, load_model
@@ -206,7 +205,7 @@ def model_info(model: TrackingModel, checkpoint: Path, config: ExportConfig) -> 
         frame_size_wh=config.frame_size_wh,
         dynamic_batch=config.dynamic_batch,
         tracker=dict(model.tracker),
-        source_sha256=hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
+        source_sha256=file_sha256(checkpoint),
         tool_version=__version__,
         parameters=model.parameter_count(),
     )

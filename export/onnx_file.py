@@ -7,9 +7,11 @@ import logging
 import warnings
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
+from torch import Tensor, nn
 
 from export.deform import translations
 from export.fused import INPUT_NAME, FusedTracker
@@ -33,16 +35,41 @@ def to_onnx(graph: FusedTracker, info: ModelInfo, opset: int = OPSET) -> onnx.Mo
     # A batch of one would be taken for a constant.
     frames = torch.zeros(2 if info.dynamic_batch else 1, height, width, 3, dtype=torch.uint8)
     batch = {0: torch.export.Dim(BATCH)} if info.dynamic_batch else None
+    names = list(graph.output_names)
+    model = trace(graph.eval(), frames, INPUT_NAME, names, opset, batch)
+    name_nodes(model)
+    describe(model, info)
+    return model
+
+
+def trace(
+    module: nn.Module,
+    example: Tensor,
+    input_name: str,
+    output_names: list[str],
+    opset: int = OPSET,
+    dynamic: dict[int, Any] | None = None,
+) -> onnx.ModelProto:
+    """Run torch's exporter on a module of one input, quietly.
+
+    Args:
+        module: In eval mode.
+        example: The input.
+        input_name: Its name in the graph.
+        output_names: Names of the outputs.
+        opset: ONNX operator set.
+        dynamic: Dimensions of the input that are left open.
+    """
     # The exporter reports every pass on the console; what matters comes back as an exception.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            graph.eval(),
-            (frames,),
-            input_names=[INPUT_NAME],
-            output_names=list(graph.output_names),
-            dynamic_shapes=(batch,),
+            module,
+            (example,),
+            input_names=[input_name],
+            output_names=output_names,
+            dynamic_shapes=(dynamic,),
             opset_version=opset,
             dynamo=True,
             custom_translation_table=translations(),
@@ -50,8 +77,6 @@ def to_onnx(graph: FusedTracker, info: ModelInfo, opset: int = OPSET) -> onnx.Mo
         )
     assert program is not None
     model: onnx.ModelProto = program.model_proto
-    name_nodes(model)
-    describe(model, info)
     return model
 
 

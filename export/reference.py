@@ -36,13 +36,21 @@ def torch_reference(
     letterboxer = Letterboxer(size_wh)
     detections, tied = [], []
     for frame in frames:
-        geometry = letterboxer(frame)
-        maps = torch_maps(model, letterboxer.buffer)
-        found = torch_detections(model, maps, topk)
-        found.boxes_xyxy = geometry.to_frame(found.boxes_xyxy)
+        found, maps = torch_detect(model, letterboxer, frame, topk)
         detections.append(found)
         tied.append(has_tied_peaks(maps["hm"]))
     return Reference(frames, detections, tied, source)
+
+
+def torch_detect(
+    model: TrackingModel, letterboxer: Letterboxer, frame: npt.NDArray[np.uint8], topk: int
+) -> tuple[Detections, dict[str, Tensor]]:
+    """Return all K detections of a frame, uint8 BGR ``[H, W, 3]``, in its pixels, and the maps."""
+    geometry = letterboxer(frame)
+    maps = torch_maps(model, letterboxer.buffer)
+    found = torch_detections(model, maps, topk)
+    found.boxes_xyxy = geometry.to_frame(found.boxes_xyxy)
+    return found, maps
 
 
 def torch_maps(model: TrackingModel, batch: npt.NDArray[np.uint8]) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -97,3 +98,12 @@ def existing_file(path: str | os.PathLike[str], what: str) -> Path:
     if not os.access(file, os.R_OK):
         raise UserError(f"{what} {file} cannot be read: check its permissions")
     return file
+
+
+def file_sha256(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as handle:
+        while block := handle.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -30,20 +30,24 @@ from export.precision.search import Choice, choose
 HALF_LIMIT = 0.5
 
 
-def lower_to_half(model: ModelProto, gate: Gate) -> Choice:
+def lower_to_half(
+    model: ModelProto, gate: Gate, limit: float = HALF_LIMIT, describe: str = "half precision"
+) -> Choice:
     """Compute in half precision, but for the layers that need more.
 
     Args:
-        model: The graph in fp32, its shapes inferred.
-        gate: Of fp16's limits.
+        model: The graph, its shapes inferred.
+        gate: Of the limits to keep to.
+        limit: Severity to stay within, see ``choose``.
+        describe: For the progress bar.
     """
     return choose(
         layer_groups(computing_nodes(model)),
         lambda kept: to_half(model, kept),
         lambda lowered: gate.judge(with_rounding(lowered)),
         lambda lowered: gate.probe(with_rounding(lowered)),
-        describe="half precision",
-        limit=HALF_LIMIT,
+        describe=describe,
+        limit=limit,
     )
 
 
@@ -80,11 +84,5 @@ def lower_the_rest_to_half(quantized: Choice, gate: Gate) -> Choice:
         gate: Of int8's limits.
     """
     model = infer_shapes(quantized.model)
-    rest = choose(
-        layer_groups(computing_nodes(model)),
-        lambda kept: to_half(model, kept),
-        lambda lowered: gate.judge(with_rounding(lowered)),
-        lambda lowered: gate.probe(with_rounding(lowered)),
-        describe="half precision elsewhere",
-    )
+    rest = lower_to_half(model, gate, limit=1.0, describe="half precision elsewhere")
     return replace(rest, kept=tuple(dict.fromkeys((*quantized.kept, *rest.kept))))

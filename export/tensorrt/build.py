@@ -20,12 +20,11 @@ from runtime.engines.sidecar import (
     ENGINE_SUFFIX,
     TITLES,
     EngineSidecar,
-    file_sha256,
     sidecar_path,
 )
 from runtime.engines.tensorrt import import_library, make_log, shorten
 from runtime.errors import UserError
-from runtime.files import atomic_path, existing_file, output_directory
+from runtime.files import atomic_path, existing_file, file_sha256, output_directory
 from runtime.onnx_metadata import read_model_info
 
 Prove = Callable[[Path], dict[str, Any]]

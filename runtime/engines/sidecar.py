@@ -10,15 +10,13 @@ before the engine is touched.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from runtime.errors import UserError
-from runtime.files import atomic_path
+from runtime.files import atomic_path, file_sha256
 from runtime.model_info import METADATA_KEY, ModelInfo
 
 if TYPE_CHECKING:
@@ -190,15 +188,6 @@ def sidecar_path(engine: Path) -> Path:
         'student.engine.json'
     """
     return engine.with_name(f"{engine.name}.json")
-
-
-def file_sha256(path: str | os.PathLike[str]) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with Path(path).open("rb") as handle:
-        while block := handle.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def release(version: str) -> tuple[int, ...]:

@@ -17,9 +17,10 @@ from export.tensorrt import EngineOptions, build, build_engine, config
 from export.tensorrt.network import read_network
 from runtime.engines import open_engine
 from runtime.engines.cuda import find_gpu, import_cuda
-from runtime.engines.sidecar import EngineSidecar, file_sha256
+from runtime.engines.sidecar import EngineSidecar
 from runtime.engines.tensorrt import make_log
 from runtime.errors import UserError
+from runtime.files import file_sha256
 from runtime.model_info import ModelInfo
 from runtime.onnx_metadata import read_model_info
 from tests.runtime.fake_gpu import FakeCuda

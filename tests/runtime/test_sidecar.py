@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from runtime.engines import open_engine
-from runtime.engines.sidecar import EngineSidecar, file_sha256, sidecar_path
+from runtime.engines.sidecar import EngineSidecar, sidecar_path
 from runtime.errors import UserError
+from runtime.files import file_sha256
 from tests.runtime.test_tensorrt_engine import INFO, write_engine
 
 
