@@ -13,15 +13,15 @@ from runtime.version import __version__
 
 if TYPE_CHECKING:
     from runtime.detector import Detector, load
-    from runtime.pipeline import FrameResult, run
+    from runtime.pipeline import run
     from runtime.tracking.config import TrackerConfig
     from runtime.tracking.tracker import Tracker
-    from runtime.types import Detections, Tracks
+    from runtime.types import Detections, FrameResult, Tracks
 
 _HOMES = {
     "Detections": "runtime.types",
     "Detector": "runtime.detector",
-    "FrameResult": "runtime.pipeline",
+    "FrameResult": "runtime.types",
     "Tracker": "runtime.tracking.tracker",
     "TrackerConfig": "runtime.tracking.config",
     "Tracks": "runtime.types",

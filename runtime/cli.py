@@ -164,7 +164,7 @@ def _track(
                 if video is not None:
                     video.write(result.frame, result.tracks)
                 identities.update(result.tracks.ids.tolist())
-                seconds.append({**result.seconds, "write": time.perf_counter() - before})
+                seconds.append({**result.stage_seconds, "write": time.perf_counter() - before})
                 rate = len(seconds) / (time.perf_counter() - started)
                 bar.update(
                     task,

@@ -5,40 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from runtime.detector import Detector, load
 from runtime.sources import FrameSource, open_source
 from runtime.tracking.config import TrackerConfig
 from runtime.tracking.tracker import Tracker
-from runtime.types import Detections, Tracks
+from runtime.types import FrameResult
 
 # Stages of a frame in their order. Reading is the source's business, the others are the tracker's.
 STAGES = ("read", "preprocess", "network", "decode", "association")
-
-
-@dataclass
-class FrameResult:
-    """What happened in one frame.
-
-    Attributes:
-        index: Number of the frame, counted from 0.
-        frame: uint8 BGR ``[H, W, 3]``.
-        detections: In pixels of the frame, best first.
-        tracks: Confirmed tracks of the frame.
-        seconds: Seconds spent in each of ``STAGES``.
-    """
-
-    index: int
-    frame: npt.NDArray[np.uint8]
-    detections: Detections
-    tracks: Tracks
-    seconds: dict[str, float]
 
 
 def run(
@@ -121,7 +100,7 @@ def _frames(
     clock = time.perf_counter
     with opened:
         marks = [clock()]
-        for index, frame in enumerate(islice(source, max_frames)):
+        for index, (timestamp, frame) in enumerate(islice(source.timed(), max_frames)):
             marks.append(clock())
             geometry = detector.preprocess(frame)
             marks.append(clock())
@@ -132,6 +111,6 @@ def _frames(
             tracks = tracker.update(detections, frame)
             marks.append(clock())
             seconds = dict(zip(STAGES, np.diff(marks).tolist(), strict=True))
-            yield FrameResult(index, frame, detections, tracks, seconds)
+            yield FrameResult(index, timestamp, frame, detections, tracks, seconds, source.name)
             # The time between two results belongs to whoever takes them.
             marks = [clock()]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from runtime.errors import UserError
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
@@ -84,6 +87,11 @@ class Tracks:
         boxes_xyxy: ``[N, 4]`` float32 in pixels of the frame.
         scores: ``[N]`` float32, score of the detection matched in this frame.
         classes: ``[N]`` int64 class indices.
+        velocities_xy: ``[N, 2]`` float32, how the centres move, in pixels of the frame per second;
+            zeros when not given.
+
+    Raises:
+        ValueError: The arrays do not agree in length.
 
     Examples:
         >>> tracks = Tracks(np.array([7]), np.array([[1, 2, 11, 22]]), np.array([0.5]), [0])
@@ -95,12 +103,22 @@ class Tracks:
     boxes_xyxy: FloatArray = field(default_factory=lambda: np.zeros((0, 4), np.float32))
     scores: FloatArray = field(default_factory=lambda: np.zeros(0, np.float32))
     classes: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))
+    velocities_xy: FloatArray = None  # type: ignore[assignment]  # filled in below
 
     def __post_init__(self) -> None:
         self.ids = np.asarray(self.ids, np.int64).reshape(-1)
         self.boxes_xyxy = np.asarray(self.boxes_xyxy, np.float32).reshape(-1, 4)
         self.scores = np.asarray(self.scores, np.float32).reshape(-1)
         self.classes = np.asarray(self.classes, np.int64).reshape(-1)
+        if self.velocities_xy is None:
+            self.velocities_xy = np.zeros((len(self.ids), 2), np.float32)
+        self.velocities_xy = np.asarray(self.velocities_xy, np.float32).reshape(-1, 2)
+        columns = (self.boxes_xyxy, self.scores, self.classes, self.velocities_xy)
+        if any(len(column) != len(self.ids) for column in columns):
+            raise ValueError(
+                f"{len(self.ids)} ids with {', '.join(str(len(column)) for column in columns)} "
+                "boxes, scores, classes and velocities"
+            )
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -132,3 +150,46 @@ class Tracks:
                 f"{score:.4f}," + (f"{label + 1},-1" if with_class else "-1,-1,-1")
             )
         return rows
+
+    def to_supervision(self) -> Any:
+        """Return ``supervision.Detections`` with boxes, scores, class and tracker ids.
+
+        Raises:
+            UserError: The package supervision is not installed.
+        """
+        try:
+            import supervision
+        except ImportError as error:
+            raise UserError(
+                "supervision is not installed: pip install --no-deps supervision"
+            ) from error
+        return supervision.Detections(
+            xyxy=self.boxes_xyxy.copy(),
+            confidence=self.scores.copy(),
+            class_id=self.classes.copy(),
+            tracker_id=self.ids.copy(),
+        )
+
+
+@dataclass
+class FrameResult:
+    """What happened in one frame.
+
+    Attributes:
+        index: Number of the frame in its source, counted from 0; numbers of frames that a live
+            source dropped are left out.
+        timestamp: Seconds since the start of the source.
+        frame: uint8 BGR ``[H, W, 3]``.
+        detections: In pixels of the frame, best first.
+        tracks: Confirmed tracks of the frame.
+        stage_seconds: Seconds spent in each stage; see ``runtime.pipeline.STAGES``.
+        source: Name of the source.
+    """
+
+    index: int
+    timestamp: float
+    frame: npt.NDArray[np.uint8]
+    detections: Detections
+    tracks: Tracks
+    stage_seconds: dict[str, float] = field(default_factory=dict)
+    source: str = ""

@@ -22,7 +22,10 @@ ALLOWED = {
 }
 # All that is installed beside the standard library where the rule is strict.
 THIRD_PARTY = {
-    "runtime": {"numpy", "cv2", "lap", "click", "rich", "onnxruntime", "tensorrt", "cuda"},
+    "runtime": {
+        *("numpy", "cv2", "lap", "click", "rich", "onnxruntime", "tensorrt", "cuda"),
+        "supervision",
+    },
     "benchmarks.metrics": {"numpy", "lap"},
 }
 

@@ -25,16 +25,27 @@ class FrameSource(ABC):
         fps: Frames per second.
         size_wh: Width and height of the frames in pixels.
         length: Expected number of frames, or None where the container does not tell.
+        is_live: Whether frames come at their own pace, so that whoever is late must drop some.
     """
 
     name: str
     fps: float
     size_wh: tuple[int, int]
     length: int | None
+    is_live: bool = False
 
     @abstractmethod
     def __iter__(self) -> Iterator[Frame]:
         """Yield the frames from the first on."""
+
+    def timed(self) -> Iterator[tuple[float, Frame]]:
+        """Yield each frame with its time, in seconds since the start of the source.
+
+        A recording's time follows from its frame rate. Live sources tell when the frame came, by a
+        clock that runs on while the source is lost.
+        """
+        for index, frame in enumerate(self):
+            yield index / self.fps, frame
 
     def close(self) -> None:  # noqa: B027 - most sources hold nothing open
         """Give back what the source holds; it can still be iterated again."""

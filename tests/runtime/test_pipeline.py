@@ -43,8 +43,8 @@ def test_two_blobs_keep_their_identities(video, stub_model):
     assert [result.index for result in results] == list(range(20))
     for result in results:
         assert result.tracks.ids.tolist() == [1, 2]
-        assert tuple(result.seconds) == pipeline.STAGES
-        assert all(seconds > 0 for seconds in result.seconds.values())
+        assert tuple(result.stage_seconds) == pipeline.STAGES
+        assert all(seconds > 0 for seconds in result.stage_seconds.values())
     moved = results[-1].tracks.boxes_xyxy[:, 0] - results[0].tracks.boxes_xyxy[:, 0]
     assert sorted(moved.round(-1).tolist()) == [-20, 20]
 
