@@ -13,7 +13,7 @@ import numpy.typing as npt
 from runtime.engines import Engine
 from runtime.files import atomic_path
 from runtime.preprocess import Preprocessor, letterbox_geometry, preprocessor_for
-from runtime.tracking.association import assign, iou_distance
+from runtime.tracking.association import Pairs, assign, overlapping
 from runtime.tracking.config import TrackerConfig
 from runtime.tracking.tracker import Tracker
 from runtime.types import Detections, Tracks
@@ -347,7 +347,9 @@ def identity_agreement(
     if not total:
         return 1.0
     together = _times_together(tracked)
-    rows, columns = assign(1 - together / together.max(initial=1), limit=1.0)
+    first, other = np.nonzero(together)
+    apart = 1 - together[first, other] / together.max(initial=1)
+    rows, columns = assign(Pairs(first, other, apart), limit=1.0)
     return float(2 * together[rows, columns].sum() / total)
 
 
@@ -374,4 +376,7 @@ def pairwise_iou(
     first_xyxy: npt.NDArray[np.float32], second_xyxy: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.float32]:
     """Return the IoU of every box ``[N, 4]`` with every box ``[M, 4]`` as ``[N, M]``."""
-    return np.asarray(1 - iou_distance(first_xyxy, second_xyxy), np.float32)
+    ious = np.zeros((len(first_xyxy), len(second_xyxy)), np.float32)
+    pairs = overlapping(first_xyxy, second_xyxy)
+    ious[pairs.rows, pairs.columns] = 1 - pairs.distances
+    return ious

@@ -24,6 +24,7 @@ _UPPER_LIMITS = {
     "motion_weight": 1.0,
     "embedding_momentum": 1.0,
 }
+_FLAGS = frozenset({"low_score_stage", "camera_motion", "inclusive_boxes", "revive_expired"})
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,12 @@ class TrackerConfig:
         embedding_momentum: Weight of the old embedding when a match renews it.
         lost_seconds: Time without a match, in seconds, after which a track is given up. Taken in
             whole frames; as in FairMOT, a match in the frame right after still counts.
+        camera_motion: Whether the motion of the camera is found in the picture and taken out of
+            the tracks' (for cameras that move; costs about two milliseconds a frame).
+        inclusive_boxes: Whether a box includes its last pixel when overlaps are computed, as in
+            FairMOT's ``bbox_overlaps``.
+        revive_expired: Whether a track that is given up can be matched for one frame more, and if
+            it is, ends when it is lost again: what FairMOT's order of bookkeeping amounts to.
 
     Raises:
         UserError: A value is outside its range.
@@ -78,10 +85,13 @@ class TrackerConfig:
     duplicate_iou_distance: float = 0.15
     embedding_momentum: float = 0.9
     lost_seconds: float = 1.0
+    camera_motion: bool = False
+    inclusive_boxes: bool = False
+    revive_expired: bool = False
 
     def __post_init__(self) -> None:
         for name, value in dataclasses.asdict(self).items():
-            if name == "low_score_stage":
+            if name in _FLAGS:
                 if not isinstance(value, bool):
                     raise UserError(f"tracker.{name} is {value!r}: give true or false")
                 continue
@@ -146,5 +156,11 @@ class TrackerConfig:
 
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
-    "fairmot": {"low_score_stage": False, "new_track_threshold": 0.4},
+    # As published, and decision for decision what the original does with the same detections.
+    "fairmot": {
+        "low_score_stage": False,
+        "new_track_threshold": 0.4,
+        "inclusive_boxes": True,
+        "revive_expired": True,
+    },
 }

@@ -92,6 +92,31 @@ def predict(means: Float64, covariances: Float64) -> tuple[Float64, Float64]:
     return moved, spread
 
 
+def warp(means: Float64, covariances: Float64, matrix: Float64) -> tuple[Float64, Float64]:
+    """Move every track with the picture, as the camera moves.
+
+    Centres and their velocities are turned and scaled, heights and theirs are scaled. The noise of
+    x and y is the same in this model, so it stays what it is under a rotation.
+
+    Args:
+        means: ``[N, 8]``.
+        covariances: ``[N, 3, 4]``.
+        matrix: ``[2, 3]``, a similarity: maps x y of the frame before to x y of this one.
+
+    Returns:
+        New arrays of the same shapes.
+    """
+    turn, shift = matrix[:, :2], matrix[:, 2]
+    scale = np.sqrt(np.abs(np.linalg.det(turn)))
+    warped = means.copy()
+    warped[:, :2] = means[:, :2] @ turn.T + shift
+    warped[:, 4:6] = means[:, 4:6] @ turn.T
+    warped[:, [3, 7]] *= scale
+    stretch = np.full(4, scale**2)
+    stretch[ASPECT] = 1
+    return warped, covariances * stretch
+
+
 def project(means: Float64, covariances: Float64) -> tuple[Float64, Float64]:
     """Return what would be measured and how far it would scatter.
 
@@ -130,22 +155,19 @@ def update(means: Float64, covariances: Float64, boxes_xyah: Float64) -> tuple[F
     return corrected, shrunk
 
 
-def gating_distance(means: Float64, covariances: Float64, boxes_xyah: Float64) -> Float64:
-    """Measure how implausible each measurement is for each track.
+def squared_distance(expected: Float64, variances: Float64, boxes_xyah: Float64) -> Float64:
+    """Measure how implausible measurements are.
 
     Args:
-        means: ``[N, 8]``.
-        covariances: ``[N, 3, 4]``.
-        boxes_xyah: ``[M, 4]``.
+        expected: ``[P, 4]``, of ``project``.
+        variances: ``[P, 4]``, of ``project``.
+        boxes_xyah: ``[P, 4]``, row by row.
 
     Returns:
-        ``[N, M]`` squared Mahalanobis distances; chi-square with 4 degrees of freedom where track
-        and measurement belong together.
+        ``[P]`` squared Mahalanobis distances; chi-square with 4 degrees of freedom where track and
+        measurement belong together.
     """
-    expected, variances = project(means, covariances)
-    scale = 1 / np.sqrt(variances)
-    difference = (boxes_xyah[None] - expected[:, None]) * scale[:, None]
-    return np.einsum("nmk,nmk->nm", difference, difference)
+    return (np.square(boxes_xyah - expected) / variances).sum(axis=1)
 
 
 def _variances(heights: Float64, weight: float, aspect_std: float) -> Float64:

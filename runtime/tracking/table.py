@@ -15,12 +15,14 @@ Rows = npt.NDArray[np.bool_] | npt.NDArray[np.intp]
 
 @dataclass
 class TrackTable:
-    """Columns of the track table, in order of creation.
+    """Columns of the track table, in order of creation, so those not yet confirmed come last.
 
     Attributes:
         ids: ``[N]`` int64; 0 until the track is shown for the first time.
         is_lost: ``[N]`` bool, not matched in the last frame.
         is_confirmed: ``[N]`` bool, matched twice, or started in the first frame.
+        is_doomed: ``[N]`` bool, given up once; ends when it is lost again. Only ever set under
+            ``TrackerConfig.revive_expired``.
         means: ``[N, 8]`` float64; see ``runtime.tracking.kalman``.
         covariances: ``[N, 3, 4]`` float64.
         embeddings: ``[N, D]`` float32, smoothed, of unit length; D is 0 without re-ID.
@@ -33,6 +35,7 @@ class TrackTable:
     ids: npt.NDArray[np.int64]
     is_lost: npt.NDArray[np.bool_]
     is_confirmed: npt.NDArray[np.bool_]
+    is_doomed: npt.NDArray[np.bool_]
     means: npt.NDArray[np.float64]
     covariances: npt.NDArray[np.float64]
     embeddings: npt.NDArray[np.float32]
@@ -61,6 +64,7 @@ class TrackTable:
             is_lost=np.zeros(count, np.bool_),
             # In the first frame there is nothing that a false detection could disturb.
             is_confirmed=np.full(count, frame == 1),
+            is_doomed=np.zeros(count, np.bool_),
             means=means,
             covariances=covariances,
             embeddings=embeddings,
@@ -80,6 +84,11 @@ class TrackTable:
             np.zeros(0, np.int64),
             frame=0,
         )
+
+    @property
+    def confirmed_count(self) -> int:
+        """Number of confirmed tracks, which are the first rows."""
+        return int(np.count_nonzero(self.is_confirmed))
 
     @property
     def boxes_xyxy(self) -> npt.NDArray[np.float64]:

@@ -10,18 +10,17 @@ import numpy.typing as npt
 
 from runtime.errors import UserError
 from runtime.tracking import kalman
-from runtime.tracking.association import (
-    assign,
-    embedding_distance,
-    forbid_other_classes,
-    fuse_motion,
-    iou_distance,
-)
+from runtime.tracking.association import Pairs, assign, cosine_distance, overlapping, within
+from runtime.tracking.camera_motion import CameraMotion
 from runtime.tracking.config import TrackerConfig
+from runtime.tracking.measurements import Measurements
 from runtime.tracking.table import TrackTable
 from runtime.types import Detections, Tracks
 
 Rows = npt.NDArray[np.intp]
+Mask = npt.NDArray[np.bool_]
+
+NOBODY = -1
 
 
 class Tracker:
@@ -38,6 +37,8 @@ class Tracker:
     5. remaining high-score detections start tracks.
 
     Objects of different classes are never linked. There is no Python object per track or detection.
+    What becomes of detections that are not sound, ``Measurements`` tells. The preset ``fairmot``
+    makes the original's decisions, to the last one.
 
     Args:
         preset: Name of the settings; see ``TrackerConfig.preset``.
@@ -47,6 +48,7 @@ class Tracker:
 
     Attributes:
         config: The settings in use.
+        fps: Frames per second.
         max_lost_frames: ``lost_seconds`` in frames.
 
     Raises:
@@ -67,6 +69,7 @@ class Tracker:
     ) -> None:
         if not (math.isfinite(fps) and fps > 0):
             raise UserError(f"frame rate {fps:g} is not a positive number: give frames per second")
+        self.fps = fps
         self.config = (config or TrackerConfig.preset(preset)).replace(**overrides)
         # The small term keeps a product like 0.1 s * 30 Hz from falling under the whole number.
         self.max_lost_frames = int(fps * self.config.lost_seconds + 1e-6)
@@ -75,17 +78,26 @@ class Tracker:
     def reset(self) -> None:
         """Forget all tracks; ids count from 1 again."""
         self._frame = 0
+        self._timestamp: float | None = None
         self._last_id = 0
         # Set by the first detections: the length of embeddings, 0 without.
         self._embedding_dim: int | None = None
         self._table = TrackTable.empty(0)
+        self._camera = CameraMotion() if self.config.camera_motion else None
 
-    def update(self, detections: Detections, frame: npt.NDArray[np.uint8] | None = None) -> Tracks:
+    def update(
+        self,
+        detections: Detections,
+        frame: npt.NDArray[np.uint8] | None = None,
+        timestamp: float | None = None,
+    ) -> Tracks:
         """Take in the next frame.
 
         Args:
             detections: What was detected in it; may be empty.
-            frame: The picture; not looked at.
+            frame: The picture, uint8 BGR ``[H, W, 3]``; looked at only for ``camera_motion``.
+            timestamp: Seconds since the start of the source. Tells how many frames were left out
+                since the one before; without it, none.
 
         Returns:
             The confirmed tracks that were matched in this frame, oldest first.
@@ -93,127 +105,156 @@ class Tracker:
         Raises:
             ValueError: The embeddings have another length than before.
         """
-        self._frame += 1
+        steps = self._advance(timestamp)
         self._check_embeddings(detections)
-        boxes_xyah = _measurements(detections)
-        rows, columns, renew, open_high = self._associate(detections, boxes_xyah)
-        self._apply(rows, columns, renew, detections, boxes_xyah)
-        self._drop_unmatched(rows)
-        self._start(open_high, detections, boxes_xyah)
+        found = Measurements.of(detections, self.config.lowest_score)
+        if steps > 1:
+            self._drop_outlived()
+        if self._camera is not None and frame is not None:
+            motion = self._camera.update(frame, found.boxes_xyxy)
+            self._table.means, self._table.covariances = kalman.warp(
+                self._table.means, self._table.covariances, motion
+            )
+        self._predict(steps)
+        partners, is_open = self._associate(found)
+        self._correct(partners, found)
+        self._retire(partners == NOBODY)
+        self._start(is_open, found)
         self._drop_duplicates()
         return self._output()
 
-    def _associate(
-        self, detections: Detections, boxes_xyah: npt.NDArray[np.float64]
-    ) -> tuple[Rows, Rows, npt.NDArray[np.bool_], Rows]:
-        """Predict and match.
+    def _advance(self, timestamp: float | None) -> int:
+        """Count the frame and return how many have passed since the one before, 1 or more."""
+        steps = 1
+        if timestamp is not None and math.isfinite(timestamp):
+            if self._timestamp is not None:
+                steps = max(round((timestamp - self._timestamp) * self.fps), 1)
+            self._timestamp = timestamp
+        self._frame += steps if self._frame else 1
+        return steps
+
+    def _drop_outlived(self) -> None:
+        """Drop the tracks whose time ran out in frames that were left out."""
+        last_chance = self.max_lost_frames + 1 + self.config.revive_expired
+        outlived = self._frame - self._table.last_frames > last_chance
+        if outlived.any():
+            self._table = self._table.select(~outlived)
+
+    def _predict(self, steps: int) -> None:
+        """Move the confirmed tracks to where they should be now."""
+        table, count = self._table, self._table.confirmed_count
+        if not count:
+            return
+        means, covariances = table.means[:count], table.covariances[:count]
+        # Without measurements the height would run away from the object; it is held instead.
+        means[table.is_lost[:count], 7] = 0
+        for _ in range(steps):
+            means, covariances = kalman.predict(means, covariances)
+        table.means[:count], table.covariances[:count] = means, covariances
+
+    def _associate(self, found: Measurements) -> tuple[Rows, Mask]:
+        """Match tracks and detections, stage by stage.
 
         Returns:
-            Matched rows of the table, the detections they matched, whether each match renews the
-            embedding, and the high-score detections that stay open.
+            The detection of each track, ``[N]``, or ``NOBODY``; and which high-score detections
+            stay open, ``[M]``.
         """
         config, table = self.config, self._table
-        valid = np.isfinite(boxes_xyah).all(axis=1)
-        high = np.flatnonzero(valid & (detections.scores > config.high_threshold))
-        pool = np.flatnonzero(table.is_confirmed)
-        unconfirmed = np.flatnonzero(~table.is_confirmed)
-        self._predict(pool)
-        cascade = _Cascade(table, detections)
-
+        partners = np.full(len(table), NOBODY, np.intp)
+        is_high = found.scores > config.high_threshold
+        is_open = is_high.copy()
+        if not len(table) or not len(found):
+            return partners, is_open
+        stages = _Stages(table, found, partners, config.inclusive_boxes)
+        count = table.confirmed_count
+        pool = np.arange(count)
+        high = np.flatnonzero(is_high)
         if self._embedding_dim:
-            distances = self._appearance_distances(pool, high, detections, boxes_xyah)
-            pool, high = cascade.match(pool, high, config.appearance_distance, distances)
+            pairs = self._pairs_by_appearance(count, high, found)
+            stages.match(pairs, config.appearance_distance, is_open)
         else:
-            pool, high = cascade.match(pool, high, config.motion_only_iou_distance)
-        tracked = pool[~table.is_lost[pool]]
-        tracked, high = cascade.match(tracked, high, config.iou_distance)
+            stages.match_by_overlap(pool, high, config.motion_only_iou_distance, is_open)
+        tracked = pool[~table.is_lost[:count]]
+        stages.match_by_overlap(tracked, high, config.iou_distance, is_open)
         if config.low_score_stage:
-            low = np.flatnonzero(
-                valid
-                & (detections.scores > config.low_threshold)
-                & (detections.scores <= config.high_threshold)
-            )
-            # A low score mostly means occlusion: the embedding would be half somebody else's.
-            cascade.match(tracked, low, config.low_score_iou_distance, renew=False)
-        _, high = cascade.match(unconfirmed, high, config.unconfirmed_iou_distance)
-        return *cascade.result(), high
+            low = np.flatnonzero(~is_high)
+            stages.match_by_overlap(tracked, low, config.low_score_iou_distance, ~is_high)
+        unconfirmed = np.arange(count, len(table))
+        stages.match_by_overlap(unconfirmed, high, config.unconfirmed_iou_distance, is_open)
+        return partners, is_open
 
-    def _predict(self, rows: Rows) -> None:
-        table = self._table
-        means = table.means[rows]
-        # Without measurements the height would run away from the object; it is held instead.
-        means[table.is_lost[rows], 7] = 0
-        table.means[rows], table.covariances[rows] = kalman.predict(means, table.covariances[rows])
+    def _pairs_by_appearance(self, count: int, high: Rows, found: Measurements) -> Pairs:
+        """Return the pairs of the first ``count`` tracks and detections that motion allows.
 
-    def _appearance_distances(
-        self,
-        rows: Rows,
-        columns: Rows,
-        detections: Detections,
-        boxes_xyah: npt.NDArray[np.float64],
-    ) -> npt.NDArray[np.float64]:
-        assert detections.embeddings is not None or not len(columns)
-        if detections.embeddings is None or not len(rows):
-            return np.zeros((len(rows), len(columns)))
-        table = self._table
-        return fuse_motion(
-            embedding_distance(table.embeddings[rows], detections.embeddings[columns]),
-            kalman.gating_distance(table.means[rows], table.covariances[rows], boxes_xyah[columns]),
-            self.config.motion_weight,
-            self.config.motion_gate,
-        )
+        The distance is the cosine distance with a small share of the squared Mahalanobis distance
+        (Wang et al., "Towards Real-Time Multi-Object Tracking", ECCV 2020).
+        """
+        config, table = self.config, self._table
+        boxes = found.boxes_xyah[high]
+        expected, variances = kalman.project(table.means[:count], table.covariances[:count])
+        # One coordinate alone must not be further off than all four may be together.
+        reach = np.sqrt(config.motion_gate * variances[:, :2])
+        x, y = expected[:, 0], expected[:, 1]
+        rows, columns = within(x - reach[:, 0], x + reach[:, 0], boxes[:, 0])
+        near = np.flatnonzero(np.abs(y[rows] - boxes[columns, 1]) <= reach[rows, 1])
+        rows, columns = rows[near], columns[near]
+        gating = kalman.squared_distance(expected[rows], variances[rows], boxes[columns])
+        allowed = gating <= config.motion_gate
+        allowed &= table.classes[rows] == found.classes[high[columns]]
+        rows, columns, gating = rows[allowed], columns[allowed], gating[allowed]
+        distances = cosine_distance(rows, columns, table.embeddings[:count], found.embeddings[high])
+        distances *= 1 - config.motion_weight
+        distances += config.motion_weight * gating
+        return Pairs(rows, high[columns], distances)
 
-    def _apply(
-        self,
-        rows: Rows,
-        columns: Rows,
-        renew: npt.NDArray[np.bool_],
-        detections: Detections,
-        boxes_xyah: npt.NDArray[np.float64],
-    ) -> None:
+    def _correct(self, partners: Rows, found: Measurements) -> None:
         """Correct the matched tracks by their detections."""
-        table = self._table
+        rows = np.flatnonzero(partners >= 0)
         if not len(rows):
             return
+        table, config, columns = self._table, self.config, partners[rows]
         table.means[rows], table.covariances[rows] = kalman.update(
-            table.means[rows], table.covariances[rows], boxes_xyah[columns]
+            table.means[rows], table.covariances[rows], found.boxes_xyah[columns]
         )
-        table.scores[rows] = detections.scores[columns]
+        scores = found.scores[columns]
+        table.scores[rows] = scores
         table.is_lost[rows] = False
         table.is_confirmed[rows] = True
         table.last_frames[rows] = self._frame
-        if detections.embeddings is not None:
-            momentum = np.float32(self.config.embedding_momentum)
-            renewed = rows[renew]
-            mixed = momentum * table.embeddings[renewed]
-            mixed += (1 - momentum) * detections.embeddings[columns[renew]]
-            table.embeddings[renewed] = _unit_length(mixed)
+        if self._embedding_dim:
+            # A low score mostly means occlusion: the embedding would be half somebody else's.
+            renewed = scores > config.high_threshold
+            rows, columns = rows[renewed], columns[renewed]
+            momentum = np.float32(config.embedding_momentum)
+            mixed = momentum * table.embeddings[rows]
+            mixed += (1 - momentum) * found.embeddings[columns]
+            table.embeddings[rows] = _unit_length(mixed)
 
-    def _drop_unmatched(self, rows: Rows) -> None:
+    def _retire(self, unmatched: Mask) -> None:
         """Mark tracks without a match as lost; drop unconfirmed ones and those lost too long."""
+        if not unmatched.any():
+            return
         table = self._table
-        unmatched = np.ones(len(table), np.bool_)
-        unmatched[rows] = False
+        is_late = self._frame - table.last_frames > self.max_lost_frames
+        if self.config.revive_expired:
+            dropped = unmatched & (~table.is_confirmed | table.is_doomed)
+            table.is_doomed |= unmatched & table.is_lost & is_late
+        else:
+            dropped = unmatched & (~table.is_confirmed | is_late)
         table.is_lost |= unmatched
-        expired = self._frame - table.last_frames > self.max_lost_frames
-        dropped = unmatched & (~table.is_confirmed | expired)
         if dropped.any():
             self._table = table.select(~dropped)
 
-    def _start(
-        self, columns: Rows, detections: Detections, boxes_xyah: npt.NDArray[np.float64]
-    ) -> None:
-        chosen = columns[detections.scores[columns] >= self.config.new_track_threshold]
+    def _start(self, is_open: Mask, found: Measurements) -> None:
+        """Start tracks at the high-score detections that nobody took."""
+        chosen = np.flatnonzero(is_open & (found.scores >= self.config.new_track_threshold))
         if not len(chosen):
             return
-        embeddings = detections.embeddings
-        if embeddings is None:
-            embeddings = np.zeros((len(detections), 0), np.float32)
         started = TrackTable.start(
-            boxes_xyah[chosen],
-            embeddings[chosen],
-            detections.scores[chosen],
-            detections.classes[chosen],
+            found.boxes_xyah[chosen],
+            found.embeddings[chosen],
+            found.scores[chosen],
+            found.classes[chosen],
             self._frame,
         )
         self._table = self._table.extended(started) if len(self._table) else started
@@ -221,17 +262,17 @@ class Tracker:
     def _drop_duplicates(self) -> None:
         """Of a tracked and a lost track on the same box keep the one with the longer history."""
         table = self._table
+        if not table.is_lost.any():
+            return
         tracked, lost = np.flatnonzero(~table.is_lost), np.flatnonzero(table.is_lost)
-        if not len(tracked) or not len(lost):
-            return
         boxes = table.boxes_xyxy
-        distances = forbid_other_classes(
-            iou_distance(boxes[tracked], boxes[lost]), table.classes[tracked], table.classes[lost]
-        )
-        pairs = np.nonzero(distances < self.config.duplicate_iou_distance)
-        if not len(pairs[0]):
+        pairs = overlapping(boxes[tracked], boxes[lost], self.config.inclusive_boxes)
+        one, other = tracked[pairs.rows], lost[pairs.columns]
+        same = pairs.distances < self.config.duplicate_iou_distance
+        same &= table.classes[one] == table.classes[other]
+        if not same.any():
             return
-        one, other = tracked[pairs[0]], lost[pairs[1]]
+        one, other = one[same], other[same]
         history = table.last_frames - table.first_frames
         kept = np.ones(len(table), np.bool_)
         kept[np.where(history[one] > history[other], other, one)] = False
@@ -240,14 +281,19 @@ class Tracker:
     def _output(self) -> Tracks:
         table = self._table
         shown = np.flatnonzero(~table.is_lost & table.is_confirmed)
-        new = shown[table.ids[shown] == 0]
-        table.ids[new] = self._last_id + 1 + np.arange(len(new))
-        self._last_id += len(new)
+        ids = table.ids[shown]
+        is_new = ids == 0
+        if is_new.any():
+            ids[is_new] = self._last_id + 1 + np.arange(np.count_nonzero(is_new))
+            self._last_id = int(ids[is_new][-1])
+            table.ids[shown] = ids
+        means = table.means[shown]
         return Tracks(
-            table.ids[shown],
-            kalman.xyah_to_xyxy(table.means[shown]).astype(np.float32),
+            ids,
+            kalman.xyah_to_xyxy(means).astype(np.float32),
             table.scores[shown],
             table.classes[shown],
+            (means[:, 4:6] * self.fps).astype(np.float32),
         )
 
     def _check_embeddings(self, detections: Detections) -> None:
@@ -263,62 +309,38 @@ class Tracker:
             )
 
 
-class _Cascade:
-    """Collects the matches of the stages of one frame."""
+class _Stages:
+    """The stages of one frame, which take the tracks and detections left by those before.
 
-    def __init__(self, table: TrackTable, detections: Detections) -> None:
-        self._table = table
-        self._detections = detections
+    Args:
+        table: The tracks, predicted.
+        found: The detections.
+        partners: ``[N]`` the detection of each track; filled in.
+        inclusive: See ``overlapping``.
+    """
+
+    def __init__(
+        self, table: TrackTable, found: Measurements, partners: Rows, inclusive: bool
+    ) -> None:
+        self._table, self._found = table, found
+        self._partners, self._inclusive = partners, inclusive
         self._boxes = table.boxes_xyxy
-        self._stages: list[tuple[Rows, Rows, bool]] = []
 
-    def match(
-        self,
-        rows: Rows,
-        columns: Rows,
-        limit: float,
-        distances: npt.NDArray[np.float64] | None = None,
-        renew: bool = True,
-    ) -> tuple[Rows, Rows]:
-        """Match some tracks to some detections.
+    def match(self, pairs: Pairs, limit: float, is_open: Mask) -> None:
+        """Form the cheapest pairs up to a distance, and close their detections."""
+        rows, columns = assign(pairs, limit)
+        self._partners[rows] = columns
+        is_open[columns] = False
 
-        Args:
-            rows: ``[N]`` rows of the table.
-            columns: ``[M]`` detections.
-            limit: Largest distance of a match.
-            distances: ``[N, M]``; the IoU distance when not given.
-            renew: Whether the matches renew the embeddings.
-
-        Returns:
-            The rows and the columns without a match.
-        """
+    def match_by_overlap(self, rows: Rows, columns: Rows, limit: float, is_open: Mask) -> None:
+        """Match those of some tracks and detections that are still open."""
+        rows, columns = rows[self._partners[rows] == NOBODY], columns[is_open[columns]]
         if not len(rows) or not len(columns):
-            return rows, columns
-        if distances is None:
-            distances = iou_distance(self._boxes[rows], self._detections.boxes_xyxy[columns])
-        forbid_other_classes(
-            distances, self._table.classes[rows], self._detections.classes[columns]
-        )
-        matched_rows, matched_columns = assign(distances, limit)
-        self._stages.append((rows[matched_rows], columns[matched_columns], renew))
-        return np.delete(rows, matched_rows), np.delete(columns, matched_columns)
-
-    def result(self) -> tuple[Rows, Rows, npt.NDArray[np.bool_]]:
-        """Return rows, columns and the renew flag of all matches."""
-        if not self._stages:
-            return np.zeros(0, np.intp), np.zeros(0, np.intp), np.zeros(0, np.bool_)
-        rows, columns, _ = zip(*self._stages, strict=True)
-        renew = np.concatenate([np.full(len(stage[0]), stage[2]) for stage in self._stages])
-        return np.concatenate(rows), np.concatenate(columns), renew
-
-
-def _measurements(detections: Detections) -> npt.NDArray[np.float64]:
-    """Return ``[N, 4]`` boxes as centre, aspect ratio, height; nan for boxes without area."""
-    boxes = detections.boxes_xyxy
-    with np.errstate(divide="ignore", invalid="ignore"):
-        boxes_xyah = kalman.xyxy_to_xyah(boxes)
-    boxes_xyah[~(boxes[:, 2:] > boxes[:, :2]).all(axis=1)] = np.nan
-    return boxes_xyah
+            return
+        pairs = overlapping(self._boxes[rows], self._found.boxes_xyxy[columns], self._inclusive)
+        pairs = Pairs(rows[pairs.rows], columns[pairs.columns], pairs.distances)
+        same_class = self._table.classes[pairs.rows] == self._found.classes[pairs.columns]
+        self.match(pairs[same_class], limit, is_open)
 
 
 def _unit_length(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -31,7 +31,8 @@ def test_no_tracks():
     means, covariances = kalman.predict(means, covariances)
     means, covariances = kalman.update(means, covariances, np.zeros((0, 4)))
     assert means.shape == (0, 8) and covariances.shape == (0, 3, 4)
-    assert kalman.gating_distance(means, covariances, np.ones((3, 4))).shape == (0, 3)
+    assert kalman.squared_distance(*kalman.project(means, covariances), np.ones((0, 4))).size == 0
+    assert kalman.warp(means, covariances, np.eye(2, 3))[0].shape == (0, 8)
     assert kalman.xyah_to_xyxy(means).shape == (0, 4)
 
 
@@ -51,9 +52,10 @@ def test_equals_the_dense_filter_over_many_steps():
         boxes = boxes + random.normal(0, [3, 3, 0.01, 2], boxes.shape)
         expected = mean @ H.T
         spread = H @ covariance @ H.T + noise(mean[:, 3], 1 / 20, 1e-1)
-        difference = boxes[None] - expected[:, None]
-        squared = np.einsum("nmi,nij,nmj->nm", difference, np.linalg.inv(spread), difference)
-        np.testing.assert_allclose(kalman.gating_distance(means, covariances, boxes), squared)
+        difference = boxes - expected
+        squared = np.einsum("ni,nij,nj->n", difference, np.linalg.inv(spread), difference)
+        projected = kalman.project(means, covariances)
+        np.testing.assert_allclose(kalman.squared_distance(*projected, boxes), squared)
 
         gain = covariance @ H.T @ np.linalg.inv(spread)
         mean = mean + np.einsum("nij,nj->ni", gain, boxes - expected)
@@ -76,3 +78,21 @@ def test_learns_a_constant_velocity():
 def test_boxes_survive_the_round_trip():
     boxes = np.array([[10.0, 20.0, 30.0, 80.0], [-5.0, -5.0, 5.0, 0.0]])
     np.testing.assert_allclose(kalman.xyah_to_xyxy(kalman.xyxy_to_xyah(boxes)), boxes)
+
+
+def test_a_moving_camera_moves_states_as_the_dense_filter_would():
+    random = np.random.default_rng(2)
+    means, covariances = kalman.initiate(
+        random.uniform([0, 0, 0.3, 30], [500, 500, 0.6, 150], (5, 4))
+    )
+    for _ in range(3):
+        boxes = means[:, :4] + random.normal(0, [3, 3, 0.01, 2], (5, 4))
+        means, covariances = kalman.update(*kalman.predict(means, covariances), boxes)
+    angle, scale = 0.2, 1.1
+    turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    matrix = np.column_stack([turn, [7.0, -3.0]])
+    whole = np.diag([1.0, 1.0, 1.0, scale] * 2)
+    whole[:2, :2] = whole[4:6, 4:6] = turn
+    moved, spread = kalman.warp(means, covariances, matrix)
+    np.testing.assert_allclose(moved, means @ whole.T + [7, -3, 0, 0, 0, 0, 0, 0])
+    np.testing.assert_allclose(dense(spread), whole @ dense(covariances) @ whole.T, atol=1e-9)
