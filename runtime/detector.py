@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+from collections.abc import Sequence
 from types import TracebackType
 
 import numpy as np
@@ -15,6 +17,7 @@ from runtime.preprocess import LetterboxGeometry, preprocessor_for
 from runtime.tracking.config import TrackerConfig
 from runtime.types import Detections
 
+Frame = npt.NDArray[np.uint8]
 Outputs = dict[str, npt.NDArray[np.generic]]
 
 UNIT_LENGTH_TOLERANCE = 1e-3  # half precision leaves embeddings this far from length 1
@@ -30,7 +33,7 @@ def load(
 
     Args:
         path: ONNX file, or a TensorRT engine with its sidecar beside it.
-        backend: ``cpu``, ``cuda``, or ``auto`` for CUDA where it works and the CPU elsewhere; an
+        backend: ``cpu``, ``cuda``, ``ort-tensorrt``, or ``auto`` for the fastest that works; an
             engine runs on the library that built it, ``tensorrt`` or ``tensorrt-rtx``.
         threads: CPU threads for one operator; the engine's own choice when not given.
         score_threshold: See ``Detector``.
@@ -45,7 +48,8 @@ class Detector:
     """A network with what stands before and behind it.
 
     Calling it with a frame gives detections in the frame's pixels. The three stages can also be
-    called one by one, to time them or to overlap them.
+    called one by one, to time them or to overlap them: each frame of a run is prepared in a slot of
+    its own, then all are run, then each is decoded.
 
     Args:
         engine: The loaded network.
@@ -66,13 +70,15 @@ class Detector:
         self.engine = engine
         self.info: ModelInfo = engine.info
         self._prepare = preprocessor_for(self.info)
+        # A graph that letterboxes takes a frame from where it lies; all else goes into the engine.
+        self._takes_any_memory = self.info.preprocess == "graph"
         if score_threshold is None:
             score_threshold = TrackerConfig.for_model(self.info.tracker).lowest_score
         if not 0 <= score_threshold <= 1:
             raise UserError(f"score threshold {score_threshold:g} is not between 0 and 1")
         self.score_threshold = score_threshold
 
-    def __call__(self, frame: npt.NDArray[np.uint8]) -> Detections:
+    def __call__(self, frame: Frame) -> Detections:
         """Detect objects in a frame.
 
         Args:
@@ -87,25 +93,61 @@ class Detector:
         geometry = self.preprocess(frame)
         return self.decode(self.infer(), geometry)
 
-    def preprocess(self, frame: npt.NDArray[np.uint8]) -> LetterboxGeometry:
+    def detect_batch(self, frames: Sequence[Frame]) -> list[Detections]:
+        """Detect objects in several frames, in as few runs as the model allows.
+
+        Args:
+            frames: uint8 BGR ``[H, W, 3]`` each; they may differ in size, unless the graph
+                letterboxes them itself.
+
+        Returns:
+            What calling the detector with each frame gives, in their order.
+
+        Raises:
+            UserError: The model takes frames of another size.
+        """
+        runs = math.ceil(len(frames) / self.engine.largest_batch)
+        found: list[Detections] = []
+        for run in range(runs):
+            # Runs of about one size: the last is not left with fewer than an engine takes.
+            start, stop = (len(frames) * edge // runs for edge in (run, run + 1))
+            slots = stop - start
+            geometries = [
+                self.preprocess(frame, slot, slots) for slot, frame in enumerate(frames[start:stop])
+            ]
+            outputs = self.infer(slots)
+            found += [self.decode(outputs, where, row) for row, where in enumerate(geometries)]
+        return found
+
+    def preprocess(self, frame: Frame, slot: int = 0, slots: int = 1) -> LetterboxGeometry:
         """Prepare a frame for the network: letterbox it, unless the graph does that itself.
 
         Args:
             frame: uint8 BGR ``[H, W, 3]``; not to be changed before ``infer`` has run.
+            slot: Place of the frame in the run, from 0.
+            slots: Number of frames in the run; the same for all of them.
 
         Returns:
             Where the frame lies in the input; ``decode`` needs it.
 
         Raises:
-            UserError: The model takes frames of another size.
+            UserError: The model takes frames of another size, or not so many at a time.
         """
-        return self._prepare(frame)
+        if self._takes_any_memory and slots == 1:
+            return self._prepare(frame)
+        return self._prepare(frame, self.engine.input(slots)[slot])
 
-    def infer(self) -> Outputs:
-        """Run the network on the frame that ``preprocess`` prepared last."""
-        return self.engine.run(self._prepare.buffer)
+    def infer(self, slots: int = 1) -> Outputs:
+        """Run the network on the frames that were prepared last.
 
-    def decode(self, outputs: Outputs, geometry: LetterboxGeometry) -> Detections:
+        Args:
+            slots: As ``preprocess`` was told.
+        """
+        if self._takes_any_memory and slots == 1:
+            return self.engine.run(self._prepare.buffer)
+        return self.engine.run(self.engine.input(slots))
+
+    def decode(self, outputs: Outputs, geometry: LetterboxGeometry, row: int = 0) -> Detections:
         """Turn the network's outputs into detections.
 
         Rows with a low score, with a box that is not finite or has no area, or with an embedding
@@ -113,18 +155,19 @@ class Detector:
 
         Args:
             outputs: What ``infer`` returned.
-            geometry: What ``preprocess`` returned.
+            geometry: What ``preprocess`` returned for the frame.
+            row: The frame's slot.
 
         Returns:
             Detections in pixels of the frame, best first, embeddings of unit length.
         """
-        scores = np.asarray(outputs["scores"][0], np.float32)
+        scores = np.asarray(outputs["scores"][row], np.float32)
         rows = np.flatnonzero((scores > self.score_threshold) & np.isfinite(scores))
-        boxes = np.asarray(outputs["boxes"][0], np.float32)[rows]
+        boxes = np.asarray(outputs["boxes"][row], np.float32)[rows]
         sound = np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
         embeddings = None
         if self.info.embedding_dim:
-            embeddings = np.asarray(outputs["embeddings"][0], np.float32)[rows]
+            embeddings = np.asarray(outputs["embeddings"][row], np.float32)[rows]
             lengths = np.sqrt(np.einsum("nd,nd->n", embeddings, embeddings))
             sound &= np.isfinite(lengths) & (lengths > 0)
             if (np.abs(lengths - 1) > UNIT_LENGTH_TOLERANCE)[sound].any():
@@ -135,7 +178,7 @@ class Detector:
             geometry.to_frame(boxes[kept]),
             scores[rows[kept]],
             None if embeddings is None else embeddings[kept],
-            np.asarray(outputs["classes"][0])[rows[kept]].astype(np.int64),
+            np.asarray(outputs["classes"][row])[rows[kept]].astype(np.int64),
         )
 
     def close(self) -> None:

@@ -120,12 +120,14 @@ def letterbox(frame: ByteArray, out: ByteArray) -> LetterboxGeometry:
 
 
 class Letterboxer:
-    """Letterboxes a stream of frames into one buffer of its own.
+    """Letterboxes a stream of frames, into a buffer of its own or into one that is given.
 
-    The border is painted only when the frame size changes.
+    The border is painted each time, which takes microseconds where resizing takes milliseconds, so
+    several may write into one memory.
 
     Attributes:
-        buffer: uint8 ``[1, H, W, 3]``, the input of the network; overwritten by each call.
+        buffer: uint8 ``[1, H, W, 3]``, the input of the network; overwritten by each call that
+            names no other place.
 
     Examples:
         >>> letterboxer = Letterboxer((96, 64))
@@ -138,16 +140,10 @@ class Letterboxer:
     def __init__(self, input_size_wh: tuple[int, int]) -> None:
         width, height = input_size_wh
         self.buffer: ByteArray = np.empty((1, height, width, 3), np.uint8)
-        self._geometry: LetterboxGeometry | None = None
 
-    def __call__(self, frame: ByteArray) -> LetterboxGeometry:
-        """Letterbox ``frame`` into the buffer and return where it lies."""
-        geometry, out = self._geometry, self.buffer[0]
-        if geometry is None or geometry.frame_size_wh != _size_wh(frame):
-            geometry = self._geometry = letterbox(frame, out)
-        else:
-            _resize_into(frame, out, geometry)
-        return geometry
+    def __call__(self, frame: ByteArray, out: ByteArray | None = None) -> LetterboxGeometry:
+        """Letterbox ``frame`` into the buffer, or into ``out``; see ``Preprocessor``."""
+        return letterbox(frame, self.buffer[0] if out is None else out)
 
 
 class CameraFrames:
@@ -171,8 +167,8 @@ class CameraFrames:
         self.buffer: ByteArray = np.zeros((1, height, width, 3), np.uint8)
         self._unmoved = letterbox_geometry(frame_size_wh, frame_size_wh)
 
-    def __call__(self, frame: ByteArray) -> LetterboxGeometry:
-        """Make ``frame`` the buffer and return where it lies: at its place, in its own size.
+    def __call__(self, frame: ByteArray, out: ByteArray | None = None) -> LetterboxGeometry:
+        """Make ``frame`` the buffer, or copy it to ``out``; it lies at its place, in its own size.
 
         Raises:
             UserError: The frame is not of the size that the graph takes.
@@ -184,7 +180,10 @@ class CameraFrames:
                 f"{wanted_wh[0]}x{wanted_wh[1]} only: export it again with "
                 f"--frame-size {size_wh[0]}x{size_wh[1]}"
             )
-        self.buffer = np.ascontiguousarray(frame)[None]
+        if out is None:
+            self.buffer = np.ascontiguousarray(frame)[None]
+        else:
+            out[...] = frame
         return self._unmoved
 
 
@@ -198,8 +197,12 @@ class Preprocessor(Protocol):
 
     buffer: ByteArray
 
-    def __call__(self, frame: ByteArray) -> LetterboxGeometry:
-        """Put a frame, uint8 BGR ``[h, w, 3]``, into the buffer.
+    def __call__(self, frame: ByteArray, out: ByteArray | None = None) -> LetterboxGeometry:
+        """Put a frame into the buffer, or where it is told to.
+
+        Args:
+            frame: uint8 BGR ``[h, w, 3]``.
+            out: uint8 ``[H, W, 3]``, contiguous; overwritten instead of the buffer when given.
 
         Returns:
             How the pixels of the graph's boxes lie to those of the frame.
