@@ -1,23 +1,204 @@
-"""From a source of frames to tracks, one frame after the other."""
+"""From sources of frames to tracks, the stages side by side in threads of their own."""
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
-
+from runtime.channels import Channel, End, Inbox
 from runtime.detector import Detector, load
+from runtime.errors import UserError
 from runtime.sources import FrameSource, open_source
+from runtime.sources.base import Frame
 from runtime.tracking.config import TrackerConfig
 from runtime.tracking.tracker import Tracker
-from runtime.types import FrameResult
+from runtime.types import Detections, FrameResult, Tracks
 
 # Stages of a frame in their order. Reading is the source's business, the others are the tracker's.
 STAGES = ("read", "preprocess", "network", "decode", "association")
+
+# Frames that may wait between two stages. Enough to bridge a slow one, few enough to be up to date.
+QUEUE_SIZE = 4
+# A thread that waits for a camera notices after its time-out that nobody wants its frames any more.
+PATIENCE_SECONDS = 2.0
+
+
+@dataclass
+class _Item:
+    """A frame on its way through the stages."""
+
+    source: int
+    index: int
+    timestamp: float
+    frame: Frame
+    detections: Detections
+    stage_seconds: dict[str, float] = field(default_factory=dict)
+
+
+class Pipeline:
+    """Reads, detects and associates at the same time, each in a thread of its own.
+
+    Frames of all sources go through one detector, in batches where the model takes several at a
+    time. Each source has its own tracker, and sees what it would see alone. Iterating starts the
+    threads and yields results as they come, each source's in order. Between stages few frames wait:
+    recordings wait for the network, live sources drop their oldest waiting frame.
+
+    Args:
+        sources: Where frames come from.
+        detector: The model.
+        trackers: One for each source.
+        names: Of the sources, for ``FrameResult.source``; the sources' own when not given.
+        max_frames: Frames to take of each source.
+        drop_late: Whether live sources drop frames when they are late; recordings never do.
+
+    Attributes:
+        errors: Why each source ended before its time, None where it did not. Sources do not end
+            each other.
+        ended: Whether each source has ended and all its results are out.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[FrameSource],
+        detector: Detector,
+        trackers: Sequence[Tracker],
+        names: Sequence[str] | None = None,
+        max_frames: int | None = None,
+        drop_late: bool = True,
+    ) -> None:
+        self._sources = list(sources)
+        self._detector = detector
+        self._trackers = list(trackers)
+        self._names = [source.name for source in sources] if names is None else list(names)
+        self._max_frames = max_frames
+        self._drop_late = drop_late
+        self._inbox: Inbox[_Item] = Inbox(len(self._sources), QUEUE_SIZE)
+        self._detected: Channel[_Item | tuple[int, End]] = Channel(QUEUE_SIZE)
+        self._tracked: Channel[FrameResult | tuple[int, End]] = Channel(QUEUE_SIZE)
+        self.errors: list[UserError | None] = [None] * len(self._sources)
+        self.ended = [False] * len(self._sources)
+
+    @property
+    def dropped(self) -> int:
+        """Number of frames that live sources dropped because they were late."""
+        return sum(self._inbox.dropped)
+
+    def stop(self) -> None:
+        """Take no more frames; those taken are still tracked and come out of the iteration."""
+        self._inbox.end_all()
+
+    def __iter__(self) -> Iterator[FrameResult]:
+        """Start, and yield the result of each frame; once per pipeline.
+
+        Raises:
+            BaseException: What broke a stage. What ended a source alone is in ``errors``.
+        """
+        threads = [
+            *(
+                threading.Thread(target=self._read, args=(number,), daemon=True)
+                for number in range(len(self._sources))
+            ),
+            threading.Thread(target=self._detect, daemon=True),
+            threading.Thread(target=self._associate, daemon=True),
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            for item in self._tracked:
+                if isinstance(item, FrameResult):
+                    yield item
+                else:
+                    self._note_end(*item)
+        finally:
+            self._inbox.cancel()
+            self._detected.cancel()
+            self._tracked.cancel()
+            for source in self._sources:
+                # Of a recording the next frame comes soon; a camera may be silent for long.
+                if source.is_live:
+                    source.close()
+            for thread in threads:
+                thread.join(PATIENCE_SECONDS)
+
+    def _note_end(self, number: int, end: End) -> None:
+        self.ended[number] = True
+        if end.error is None:
+            return
+        if not isinstance(end.error, UserError):
+            raise end.error
+        self.errors[number] = end.error
+
+    def _read(self, number: int) -> None:
+        """Put the frames of a source into the inbox."""
+        source = self._sources[number]
+        drops = source.is_live and self._drop_late
+        clock = time.perf_counter
+        try:
+            start = clock()
+            for index, (timestamp, frame) in enumerate(islice(source.timed(), self._max_frames)):
+                item = _Item(number, index, timestamp, frame, Detections.empty())
+                item.stage_seconds["read"] = clock() - start
+                if not self._inbox.put(number, item, drops):
+                    return
+                start = clock()
+        except BaseException as error:
+            self._inbox.end(number, error)
+        else:
+            self._inbox.end(number)
+
+    def _detect(self) -> None:
+        """Take frames out of the inbox and find what is in them."""
+        try:
+            while taken := self._inbox.take():
+                items = [item for _, item in taken if isinstance(item, _Item)]
+                for item, (detections, seconds) in zip(
+                    items, self._detector.detect_timed([item.frame for item in items]), strict=True
+                ):
+                    item.detections = detections
+                    item.stage_seconds.update(seconds)
+                    self._detected.put(item)
+                for number, end in taken:
+                    if isinstance(end, End):
+                        self._detected.put((number, end))
+        except BaseException as error:
+            self._detected.close(error)
+        else:
+            self._detected.close()
+
+    def _associate(self) -> None:
+        """Link what was found to tracks."""
+        clock = time.perf_counter
+        try:
+            for item in self._detected:
+                if isinstance(item, _Item):
+                    start = clock()
+                    tracks = self._trackers[item.source].update(
+                        item.detections, item.frame, item.timestamp
+                    )
+                    item.stage_seconds["association"] = clock() - start
+                    self._tracked.put(self._result(item, tracks))
+                else:
+                    self._tracked.put(item)
+        except BaseException as error:
+            self._tracked.close(error)
+        else:
+            self._tracked.close()
+
+    def _result(self, item: _Item, tracks: Tracks) -> FrameResult:
+        return FrameResult(
+            item.index,
+            item.timestamp,
+            item.frame,
+            item.detections,
+            tracks,
+            item.stage_seconds,
+            self._names[item.source],
+        )
 
 
 def run(
@@ -33,10 +214,12 @@ def run(
 ) -> Iterator[FrameResult]:
     """Track everything in a source.
 
-    The source is opened and the model loaded at once; frames are worked on as results are taken.
+    The source is opened and the model loaded at once; work begins with the first result taken, and
+    runs a few frames ahead.
 
     Args:
-        source: Video file, folder of images, MOTChallenge sequence folder, or an opened source.
+        source: What ``kd-run`` takes: a video file, a folder of images, a MOTChallenge sequence, a
+            camera's number, a URL, a GStreamer pipeline; or an opened source.
         model: Model made by ``kd-export``, or a loaded one.
         tracker: A tracker, its settings, or the name of a preset; by default the settings that
             come with the model.
@@ -65,8 +248,16 @@ def run(
         else:
             detector = model
             tracker = make_tracker(detector, source.fps, tracker)
+        pipeline = Pipeline([source], detector, [tracker], max_frames=max_frames)
         # From here on the generator closes what was opened above.
-        return _frames(source, detector, tracker, max_frames, stack.pop_all())
+        return _results(pipeline, stack.pop_all())
+
+
+def _results(pipeline: Pipeline, opened: ExitStack) -> Iterator[FrameResult]:
+    with opened:
+        yield from pipeline
+        if pipeline.errors[0] is not None:
+            raise pipeline.errors[0]
 
 
 def make_tracker(
@@ -88,29 +279,3 @@ def make_tracker(
     if not isinstance(tracker, TrackerConfig):
         tracker = TrackerConfig.for_model(detector.info.tracker, tracker)
     return Tracker(fps=fps, config=tracker)
-
-
-def _frames(
-    source: FrameSource,
-    detector: Detector,
-    tracker: Tracker,
-    max_frames: int | None,
-    opened: ExitStack,
-) -> Iterator[FrameResult]:
-    clock = time.perf_counter
-    with opened:
-        marks = [clock()]
-        for index, (timestamp, frame) in enumerate(islice(source.timed(), max_frames)):
-            marks.append(clock())
-            geometry = detector.preprocess(frame)
-            marks.append(clock())
-            outputs = detector.infer()
-            marks.append(clock())
-            detections = detector.decode(outputs, geometry)
-            marks.append(clock())
-            tracks = tracker.update(detections, frame)
-            marks.append(clock())
-            seconds = dict(zip(STAGES, np.diff(marks).tolist(), strict=True))
-            yield FrameResult(index, timestamp, frame, detections, tracks, seconds, source.name)
-            # The time between two results belongs to whoever takes them.
-            marks = [clock()]
