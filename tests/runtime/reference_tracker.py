@@ -1,7 +1,8 @@
 """The tracker written down plainly: one object per track, dense matrices, Python loops.
 
 Slow on purpose, and sharing no code with ``runtime.tracking``; the tests hold the fast tracker
-against it. Only the settings are the same object.
+against it, and it against what the original FairMOT tracker did. Only the settings are the same
+object.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ class Track:
         self.first_frame = self.last_frame = frame
         self.confirmed = frame == 1
         self.lost = False
+        # Given up, and yet to be matched for one more frame; see ``revive_expired``.
+        self.expired = False
         self.id = None
 
     @property
@@ -74,13 +77,14 @@ class Track:
         self.confirmed = True
 
 
-def iou_distance(a, b):
-    width = min(a[2], b[2]) - max(a[0], b[0])
-    height = min(a[3], b[3]) - max(a[1], b[1])
+def iou_distance(a, b, border=0):
+    """``border`` is 1 where the right and bottom pixels belong to the boxes."""
+    width = min(a[2], b[2]) - max(a[0], b[0]) + border
+    height = min(a[3], b[3]) - max(a[1], b[1]) + border
     if width <= 0 or height <= 0:
         return 1.0
     shared = width * height
-    areas = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1])
+    areas = sum((c[2] - c[0] + border) * (c[3] - c[1] + border) for c in (a, b))
     return 1 - shared / (areas - shared)
 
 
@@ -109,7 +113,9 @@ def assign(tracks, detections, distance, limit):
 class ReferenceTracker:
     def __init__(self, config: TrackerConfig, fps: float = 30.0) -> None:
         self.config = config
-        self.max_lost = round(fps * config.lost_seconds)
+        self.border = int(getattr(config, "inclusive_boxes", False))
+        self.revive_expired = getattr(config, "revive_expired", False)
+        self.max_lost = math.floor(fps * config.lost_seconds + 1e-6)
         self.frame = 0
         self.tracks: list[Track] = []
         self.last_id = 0
@@ -128,7 +134,7 @@ class ReferenceTracker:
         def by_overlap(track, index):
             if track.class_index != classes[index]:
                 return math.inf
-            return iou_distance(track.box, boxes[index])
+            return iou_distance(track.box, boxes[index], self.border)
 
         def by_appearance(track, index):
             gating = track.gating_distance(boxes[index])
@@ -142,6 +148,9 @@ class ReferenceTracker:
                 embedding = embeddings[index] if renew else None
                 track.update(boxes[index], embedding, self.frame, config.embedding_momentum)
 
+        if not self.revive_expired:
+            self.tracks = [track for track in self.tracks if not self.is_overdue(track)]
+        lost_before = [track for track in self.tracks if track.lost]
         high = [i for i, score in enumerate(scores) if score > np.float32(config.high_threshold)]
         pool = [track for track in self.tracks if track.confirmed]
         unconfirmed = [track for track in self.tracks if not track.confirmed]
@@ -174,11 +183,12 @@ class ReferenceTracker:
             if scores[index] >= np.float32(config.new_track_threshold):
                 new = Track(boxes[index], embeddings[index], classes[index], self.frame)
                 self.tracks.append(new)
-        self.tracks = [
-            track
-            for track in self.tracks
-            if not (track.lost and self.frame - track.last_frame > self.max_lost)
-        ]
+        if self.revive_expired:
+            # Who expired before and is not matched goes; who expires now stays for one frame more.
+            # A track that was found in that frame is marked for good, and goes when next lost.
+            self.tracks = [track for track in self.tracks if not (track.lost and track.expired)]
+            for track in lost_before:
+                track.expired |= self.is_overdue(track)
         self.drop_duplicates()
         shown = []
         for track in self.tracks:
@@ -189,13 +199,17 @@ class ReferenceTracker:
                 shown.append((track.id, track.box))
         return shown
 
+    def is_overdue(self, track: Track) -> bool:
+        return track.lost and self.frame - track.last_frame > self.max_lost
+
     def drop_duplicates(self) -> None:
         dropped = []
         for one in [track for track in self.tracks if not track.lost]:
             for other in [track for track in self.tracks if track.lost]:
                 if one.class_index != other.class_index:
                     continue
-                if iou_distance(one.box, other.box) < self.config.duplicate_iou_distance:
+                distance = iou_distance(one.box, other.box, self.border)
+                if distance < self.config.duplicate_iou_distance:
                     older = one.last_frame - one.first_frame > other.last_frame - other.first_frame
                     dropped.append(other if older else one)
         self.tracks = [track for track in self.tracks if track not in dropped]

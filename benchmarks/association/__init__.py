@@ -1,0 +1,1 @@
+"""Time and accuracy of trackers on the same detections."""
