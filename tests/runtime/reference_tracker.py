@@ -113,8 +113,7 @@ def assign(tracks, detections, distance, limit):
 class ReferenceTracker:
     def __init__(self, config: TrackerConfig, fps: float = 30.0) -> None:
         self.config = config
-        self.border = int(getattr(config, "inclusive_boxes", False))
-        self.revive_expired = getattr(config, "revive_expired", False)
+        self.border = int(config.inclusive_boxes)
         self.max_lost = math.floor(fps * config.lost_seconds + 1e-6)
         self.frame = 0
         self.tracks: list[Track] = []
@@ -148,8 +147,6 @@ class ReferenceTracker:
                 embedding = embeddings[index] if renew else None
                 track.update(boxes[index], embedding, self.frame, config.embedding_momentum)
 
-        if not self.revive_expired:
-            self.tracks = [track for track in self.tracks if not self.is_overdue(track)]
         lost_before = [track for track in self.tracks if track.lost]
         high = [i for i, score in enumerate(scores) if score > np.float32(config.high_threshold)]
         pool = [track for track in self.tracks if track.confirmed]
@@ -183,7 +180,9 @@ class ReferenceTracker:
             if scores[index] >= np.float32(config.new_track_threshold):
                 new = Track(boxes[index], embeddings[index], classes[index], self.frame)
                 self.tracks.append(new)
-        if self.revive_expired:
+        if not config.revive_expired:
+            self.tracks = [track for track in self.tracks if not self.is_overdue(track)]
+        else:
             # Who expired before and is not matched goes; who expires now stays for one frame more.
             # A track that was found in that frame is marked for good, and goes when next lost.
             self.tracks = [track for track in self.tracks if not (track.lost and track.expired)]
