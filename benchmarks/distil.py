@@ -237,7 +237,7 @@ def score(contender: Contender, sequence: Path, folder: Path) -> None:
     with open_source(sequence) as source, MotWriter(file) as writer:
         tracker = contender.tracker(source.fps)
         for number, frame in enumerate(source, 1):
-            writer.write(number, tracker.update(contender.detect(frame)))
+            writer.write_tracks(number, tracker.update(contender.detect(frame)))
     contender.scores = score_file(sequence, file)
 
 

@@ -137,32 +137,25 @@ def _track(
 
     from runtime.console import progress
     from runtime.pipeline import run
-    from runtime.sinks import MotWriter, OverlayWriter
+    from runtime.sinks import open_sinks
 
     total = source.length
     if max_frames is not None:
         total = max_frames if total is None else min(total, max_frames)
     seconds: list[dict[str, float]] = []
     identities: set[int] = set()
-    files = [directory / "tracks.txt", *([directory / "overlay.webm"] if overlay else [])]
+    names = ["mot", "overlay"] if overlay else ["mot"]
+    sinks = open_sinks(directory, names, source=source, classes=detector.info.classes)
     stopped: UserError | KeyboardInterrupt | None = None
     started = time.perf_counter()
     try:
         with ExitStack() as stack:
-            several = len(detector.info.classes) > 1
-            mot = stack.enter_context(MotWriter(files[0], with_class=several))
-            video = None
-            if overlay:
-                video = stack.enter_context(
-                    OverlayWriter(files[1], source.fps, source.size_wh, detector.info.classes)
-                )
+            stack.enter_context(sinks)
             bar = stack.enter_context(progress("rate", "tracks"))
             task = bar.add_task(source.name, total=total, rate="", tracks="")
             for result in run(source, detector, tracker, max_frames=max_frames):
                 before = time.perf_counter()
-                mot.write(result.index + 1, result.tracks)
-                if video is not None:
-                    video.write(result.frame, result.tracks)
+                sinks.write(result)
                 identities.update(result.tracks.ids.tolist())
                 seconds.append({**result.stage_seconds, "write": time.perf_counter() - before})
                 rate = len(seconds) / (time.perf_counter() - started)
@@ -174,7 +167,8 @@ def _track(
                 )
     except (UserError, KeyboardInterrupt) as error:
         stopped = error
-    _report(source, detector, seconds, len(identities), [file for file in files if file.exists()])
+    written = [path for path in sinks.paths if path.exists()]
+    _report(source, detector, seconds, len(identities), written)
     if stopped is not None:
         raise stopped
 

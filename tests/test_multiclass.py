@@ -91,7 +91,7 @@ def test_classes_travel_from_the_labels_to_the_tracks(dataset: Path, tmp_path: P
     assert model.info.classes == ("block0", "block1")
     with MotWriter(tmp_path / "tracks.txt", with_class=True) as writer:
         for step in runtime.run(frames, model):
-            writer.write(step.index + 1, step.tracks)
+            writer.write(step)
     rows = read_mot(tmp_path / "tracks.txt")
     last = rows[rows.frames == 6]
     found = {}

@@ -15,7 +15,7 @@ from runtime.console import progress
 from runtime.errors import UserError
 from runtime.mot import MotRows, read_mot
 from runtime.opencv import cv2
-from runtime.sinks.overlay import draw_tracks
+from runtime.sinks.drawing import draw_tracks
 from runtime.sources import open_source
 from runtime.types import Tracks
 

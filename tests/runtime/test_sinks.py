@@ -9,7 +9,7 @@ from runtime import Tracks, UserError
 from runtime.mot import read_mot
 from runtime.opencv import cv2
 from runtime.sinks import MotWriter, OverlayWriter, Trails, draw_tracks
-from runtime.sinks.overlay import track_colour
+from runtime.sinks.drawing import track_colour
 
 ONE = Tracks([3], [[20, 30, 60, 100]], [0.8], [0])
 

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from runtime.errors import UserError
-from runtime.sinks.overlay import track_colour
+from runtime.sinks.drawing import track_colour
 from train.data.cli import cli
 from train.data.index import DatasetIndex, Split, write_list
 from train.data.labels import Labels, label_path

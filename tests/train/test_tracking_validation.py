@@ -156,7 +156,7 @@ def test_tracks_equal_those_of_the_exported_model(
 
     with MotWriter(tmp_path / "tracks.txt") as writer:
         for result in results:
-            writer.write(result.index + 1, result.tracks)
+            writer.write(result)
     ours = headline(validate_tracking(lively, [walkers], (96, 64), EAGER).combined)
     theirs = score_file(walkers, tmp_path / "tracks.txt")
     for name in ("MOTA", "IDF1", "HOTA", "recall", "precision", "IDSW", "FP", "FN"):

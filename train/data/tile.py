@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.opencv import cv2
-from runtime.sinks.overlay import track_colour
+from runtime.sinks.drawing import track_colour
 from train.data.labels import Labels
 
 Image = npt.NDArray[np.uint8]
