@@ -1,9 +1,10 @@
-"""A video file, decoded by OpenCV."""
+"""Recorded videos, decoded by OpenCV."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from runtime.errors import UserError
@@ -16,33 +17,10 @@ TOLERATED_FRAMES = 2
 TOLERATED_SHARE = 0.01
 
 
-class VideoSource(FrameSource):
-    """The frames of a video file.
+class Recording(FrameSource):
+    """Frames that have an end: what video files and remote recordings share."""
 
-    Args:
-        path: The file.
-        name: Name of the sequence; the file's stem when not given.
-        fps: Frames per second; the container's when not given.
-
-    Raises:
-        UserError: The file does not exist or holds no video that can be decoded.
-    """
-
-    def __init__(self, path: Path, name: str | None = None, fps: float | None = None) -> None:
-        self.path = existing_file(path, "video")
-        self.name = name or self.path.stem
-        self._capture: cv2.VideoCapture | None = None
-        capture = self._open()
-        try:
-            # The first frame proves that the video decodes, and has the size after rotation.
-            whole, frame = capture.read()
-            if not whole:
-                raise self._not_a_video()
-            self.size_wh = (frame.shape[1], frame.shape[0])
-            self.fps = fps or _plausible_fps(capture.get(cv2.CAP_PROP_FPS))
-            self.length = _plausible_length(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        finally:
-            capture.release()
+    _capture: cv2.VideoCapture | None = None
 
     def __iter__(self) -> Iterator[Frame]:
         """Yield the frames that decode.
@@ -64,16 +42,49 @@ class VideoSource(FrameSource):
         if self.length is not None:
             tolerated = max(TOLERATED_FRAMES, math.ceil(TOLERATED_SHARE * self.length))
             if self.length - count > tolerated:
-                raise UserError(
-                    f"{self.path} ended after {count} of {self.length} frames: the file is cut "
-                    "short or damaged, copy it again"
-                )
+                raise self._cut_short(count)
 
     def close(self) -> None:
         """Release the decoder."""
         if self._capture is not None:
             self._capture.release()
             self._capture = None
+
+    @abstractmethod
+    def _open(self) -> cv2.VideoCapture:
+        """Return an opened capture before its first frame."""
+
+    @abstractmethod
+    def _cut_short(self, count: int) -> UserError:
+        """Return what to say when only ``count`` frames came."""
+
+
+class VideoSource(Recording):
+    """The frames of a video file.
+
+    Args:
+        path: The file.
+        name: Name of the sequence; the file's stem when not given.
+        fps: Frames per second; the container's when not given.
+
+    Raises:
+        UserError: The file does not exist or holds no video that can be decoded.
+    """
+
+    def __init__(self, path: Path, name: str | None = None, fps: float | None = None) -> None:
+        self.path = existing_file(path, "video")
+        self.name = name or self.path.stem
+        capture = self._open()
+        try:
+            # The first frame proves that the video decodes, and has the size after rotation.
+            whole, frame = capture.read()
+            if not whole:
+                raise self._not_a_video()
+            self.size_wh = (frame.shape[1], frame.shape[0])
+            self.fps = fps or plausible_fps(capture.get(cv2.CAP_PROP_FPS))
+            self.length = plausible_length(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        finally:
+            capture.release()
 
     def _open(self) -> cv2.VideoCapture:
         # FFmpeg draws plain text as a picture of a terminal, so text must not get that far.
@@ -84,10 +95,54 @@ class VideoSource(FrameSource):
             raise self._not_a_video()
         return capture
 
+    def _cut_short(self, count: int) -> UserError:
+        return UserError(
+            f"{self.path} ended after {count} of {self.length} frames: the file is cut short or "
+            "damaged, copy it again"
+        )
+
     def _not_a_video(self) -> UserError:
         return UserError(
             f"{self.path} is not a video that can be decoded (damaged, cut short or another kind "
             "of file): give a video file or a folder of images"
+        )
+
+
+class RemoteRecording(Recording):
+    """A recording that comes through a connection; it has been opened before, as a live source.
+
+    Args:
+        name: Name of the sequence, without credentials.
+        connect: Returns a new capture, opened or not.
+        fps: Frames per second.
+        size_wh: Width and height of the frames in pixels.
+        length: Number of frames that the container tells.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        connect: Callable[[], cv2.VideoCapture],
+        fps: float,
+        size_wh: tuple[int, int],
+        length: int,
+    ) -> None:
+        self.name = name
+        self.fps = fps
+        self.size_wh = size_wh
+        self.length = length
+        self._connect = connect
+
+    def _open(self) -> cv2.VideoCapture:
+        capture = self._connect()
+        if not capture.isOpened():
+            raise UserError(f"{self.name} cannot be reached any more: check it and start again")
+        return capture
+
+    def _cut_short(self, count: int) -> UserError:
+        return UserError(
+            f"{self.name} ended after {count} of {self.length} frames: the connection broke or the "
+            "recording is damaged, fetch the file and give that"
         )
 
 
@@ -97,16 +152,21 @@ def _is_text(path: Path) -> bool:
     return b"\0" not in head
 
 
-def _plausible_fps(value: float) -> float:
-    """Return the container's frame rate, or 30 Hz where it holds none that can be true."""
+def plausible_fps(value: float) -> float:
+    """Return the frame rate that a container or a device tells, or 30 Hz where none can be true.
+
+    Examples:
+        >>> plausible_fps(25.0), plausible_fps(90000.0), plausible_fps(0.0)
+        (25.0, 30.0, 30.0)
+    """
     return value if math.isfinite(value) and 0 < value <= 1000 else DEFAULT_FPS
 
 
-def _plausible_length(value: float) -> int | None:
+def plausible_length(value: float) -> int | None:
     """Return the container's number of frames, or None where it does not tell.
 
     Examples:
-        >>> _plausible_length(795.0), _plausible_length(-1.0), _plausible_length(-9.2e18)
+        >>> plausible_length(795.0), plausible_length(-1.0), plausible_length(-9.2e18)
         (795, None, None)
     """
     return int(value) if math.isfinite(value) and 0 < value < 2**31 else None
