@@ -101,6 +101,18 @@ class LaunchGraph:
 
     def __init__(self, cuda: Any, stream: Any, enqueue: Callable[[], None]) -> None:
         self._cuda = cuda
+        try:
+            graph = self._record(stream, enqueue)
+            try:
+                self._executable: Any = call(cuda.cudaGraphInstantiate, graph, 0)
+            finally:
+                cuda.cudaGraphDestroy(graph)
+        except UserError:
+            cuda.cudaGetLastError()  # or the next call would be blamed for it
+            raise
+
+    def _record(self, stream: Any, enqueue: Callable[[], None]) -> Any:
+        cuda = self._cuda
         # Of this thread alone: others may allocate meanwhile.
         mode = cuda.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
         call(cuda.cudaStreamBeginCapture, stream, mode)
@@ -110,17 +122,8 @@ class LaunchGraph:
             _, graph = cuda.cudaStreamEndCapture(stream)
             if graph is not None and int(graph):
                 cuda.cudaGraphDestroy(graph)
-            cuda.cudaGetLastError()  # or the next call would be blamed for it
             raise
-        try:
-            graph = call(cuda.cudaStreamEndCapture, stream)
-            try:
-                self._executable: Any = call(cuda.cudaGraphInstantiate, graph, 0)
-            finally:
-                cuda.cudaGraphDestroy(graph)
-        except UserError:
-            cuda.cudaGetLastError()
-            raise
+        return call(cuda.cudaStreamEndCapture, stream)
 
     def launch(self, stream: Any) -> None:
         """Put the recorded work on the stream.

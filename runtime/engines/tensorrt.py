@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from runtime.engines.base import Engine
-from runtime.engines.cuda import Buffer, call, find_gpu, import_cuda
+from runtime.engines.base import Engine, starts
+from runtime.engines.cuda import Buffer, LaunchGraph, call, find_gpu, import_cuda
 from runtime.engines.sidecar import TITLES, EngineSidecar, Kind
 from runtime.errors import UserError
 
 INPUT = "frames"
+# Batch sizes that are launched as a graph; each takes an execution context of its own.
+MOST_GRAPHS = 8
 
 MODULES: dict[Kind, str] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
 MISSING: dict[Kind, str] = {
@@ -28,6 +30,12 @@ MISSING: dict[Kind, str] = {
 
 class TensorRtEngine(Engine):
     """An engine file on the GPU, with its memory set aside once for the largest batch.
+
+    Upload, network and download of a batch size are recorded as a CUDA graph when that size comes
+    first, and launched as a whole from then on. A batch size keeps an execution context of its own
+    for that, since a context forgets the shapes that a graph was recorded with when it is given
+    others; all contexts work in the same memory, one at a time. Batch sizes after the first
+    ``MOST_GRAPHS``, and engines that cannot be recorded, are launched kernel by kernel.
 
     Args:
         path: Engine file, its sidecar beside it.
@@ -48,11 +56,14 @@ class TensorRtEngine(Engine):
         sidecar.check_files(path)
         library = import_library(sidecar.kind)
         cuda = import_cuda()
-        sidecar.check_machine(path, library.__version__, find_gpu(cuda))
+        gpu = find_gpu(cuda)
+        sidecar.check_machine(path, library.__version__, gpu)
         self.provider = sidecar.kind
+        self.reason = f"{TITLES[sidecar.kind]} on {gpu.name}"
         self._path = path
+        self._library = library
         self._cuda = cuda
-        self._least, _, self._most = sidecar.batch
+        self.smallest_batch, _, self._most = sidecar.batch
         self.info = dataclasses.replace(
             sidecar.info,
             # The engine's own verdict, where there is one, comes after that on the graph.
@@ -60,11 +71,35 @@ class TensorRtEngine(Engine):
             dynamic_batch=self._most > 1,
         )
         self._log = make_log(library)
+        self._graphs: dict[int, LaunchGraph | None] = {}
+        self._recorded: list[Any] = []  # the graphs' contexts
+        self._records = True
         with ExitStack() as resources:
-            self._open(library, sidecar, resources)
-            # The first run allocates and tunes; it must not count as a frame.
-            self.run(np.zeros((self._least, *self._frame_shape), np.uint8))
+            self._resources = resources
+            self._open(sidecar)
+            # The first run allocates, tunes and records; it must not count as a frame.
+            self.run(np.zeros((self.smallest_batch, *self._frame_shape), np.uint8))
+            if self._records:
+                self.reason += ", launched as a CUDA graph"
             self._resources = resources.pop_all()
+
+    @property
+    def largest_batch(self) -> int:
+        """Most frames per run."""
+        return self._most
+
+    def input(self, count: int) -> npt.NDArray[np.uint8]:
+        """Return page-locked memory for frames; see ``Engine.input``.
+
+        Raises:
+            UserError: The engine was not built for so many frames.
+            RuntimeError: The engine is closed.
+        """
+        self._check_open()
+        frames: npt.NDArray[np.uint8] = self._buffers[INPUT].host[:count]
+        if not self.smallest_batch <= count <= self._most:
+            raise self._refusal(f"{count}")
+        return frames
 
     def run(self, frames: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.generic]]:
         """Run the network; see ``Engine.run``.
@@ -73,55 +108,123 @@ class TensorRtEngine(Engine):
 
         Raises:
             UserError: The frames do not suit the engine, or CUDA fails.
+            RuntimeError: The engine is closed.
         """
-        if self._context is None:
-            raise RuntimeError("the engine is closed")
-        count = len(frames)
+        self._check_open()
         self._check_frames(frames)
-        if count != self._count:
-            self._set_count(count)
-        source = self._buffers[INPUT]
-        source.host[:count] = frames
-        source.upload(count, self._stream)
-        if not self._context.execute_async_v3(int(self._stream)):
-            raise UserError(f"{self._path} does not run ({self._reason()}): {self._rebuild}")
-        for name in self._outputs:
-            self._buffers[name].download(count, self._stream)
+        count = len(frames)
+        memory = self._buffers[INPUT].host
+        if not starts(frames, memory):
+            memory[:count] = frames
+        if count not in self._graphs:
+            self._graphs[count] = self._record(count)
+        graph = self._graphs[count]
+        if graph is not None:
+            graph.launch(self._stream)
+        else:
+            if count != self._count:
+                self._set_count(self._context, count)
+                self._count = count
+            self._enqueue(self._context, count)
         call(self._cuda.cudaStreamSynchronize, self._stream)
         return {name: self._buffers[name].host[:count].copy() for name in self._outputs}
 
     def close(self) -> None:
-        """Free the memory on both sides, the stream and the engine."""
+        """Free the memory on both sides, the graphs, the stream and the engine."""
         self._resources.close()
 
-    def _open(self, library: Any, sidecar: EngineSidecar, resources: ExitStack) -> None:
-        """Deserialise the engine and set up what a run needs, each freed by ``resources``."""
+    def _open(self, sidecar: EngineSidecar) -> None:
+        """Deserialise the engine and set up what a run needs, each freed by ``_resources``."""
         self._rebuild = sidecar.rebuild
+        cuda, resources = self._cuda, self._resources
+        # A stream that the default one does not wait for, or whoever uses that could end recording.
+        self._stream: Any = call(cuda.cudaStreamCreateWithFlags, cuda.cudaStreamNonBlocking)
+        resources.callback(cuda.cudaStreamDestroy, self._stream)
+        self._workspace: int | None = None
+        resources.callback(self._free_workspace)
         resources.callback(self._forget)
         # The runtime must live as long as what it has deserialised.
-        self._runtime: Any = library.Runtime(self._log)
+        self._runtime: Any = self._library.Runtime(self._log)
         self._engine: Any = self._runtime.deserialize_cuda_engine(self._path.read_bytes())
         if self._engine is None:
             raise UserError(f"{self._path} cannot be loaded ({self._reason()}): {self._rebuild}")
-        self._context: Any = self._engine.create_execution_context()
-        if self._context is None:
+        self._outputs = self._check_tensors(self._library)
+        self._workspace_size = max(int(self._engine.device_memory_size_v2), 1)
+        self._workspace = call(cuda.cudaMalloc, self._workspace_size)
+        self._buffers: dict[str, Buffer] = {}
+        self._context: Any = self._new_context()
+        # Shapes of the outputs follow from that of the input, here the largest.
+        self._set_count(self._context, self._most)
+        self._count = self._most
+        for name in (INPUT, *self._outputs):
+            shape = tuple(self._context.get_tensor_shape(name))
+            dtype = self._library.nptype(self._engine.get_tensor_dtype(name))
+            buffer = Buffer(cuda, shape, dtype)
+            resources.callback(buffer.free)
+            self._buffers[name] = buffer
+            self._context.set_tensor_address(name, buffer.device)
+
+    def _new_context(self) -> Any:
+        """Return an execution context that works in the common memory.
+
+        Raises:
+            UserError: The library cannot make one.
+        """
+        library, engine = self._library, self._engine
+        strategy: Any = library.ExecutionContextAllocationStrategy.USER_MANAGED
+        kernels = getattr(library, "DynamicShapesKernelSpecializationStrategy", None)
+        if kernels is not None:
+            # TensorRT-RTX would compile the fast kernels later, and the graph keep the slow ones.
+            config = engine.create_runtime_config()
+            config.set_execution_context_allocation_strategy(strategy)
+            config.dynamic_shapes_kernel_specialization_strategy = kernels.EAGER
+            strategy = config
+        context = engine.create_execution_context(strategy)
+        if context is None:
             raise UserError(
                 f"{self._path} cannot be set up on this GPU ({self._reason()}): close what else "
                 "uses its memory"
             )
-        self._stream: Any = call(self._cuda.cudaStreamCreate)
-        resources.callback(self._cuda.cudaStreamDestroy, self._stream)
-        self._outputs = self._check_tensors(library)
-        # Shapes of the outputs follow from that of the input, here the largest.
-        self._set_count(self._most)
-        self._buffers: dict[str, Buffer] = {}
-        for name in (INPUT, *self._outputs):
-            shape = tuple(self._context.get_tensor_shape(name))
-            dtype = library.nptype(self._engine.get_tensor_dtype(name))
-            buffer = Buffer(self._cuda, shape, dtype)
-            resources.callback(buffer.free)
-            self._buffers[name] = buffer
-            self._context.set_tensor_address(name, buffer.device)
+        context.set_device_memory(self._workspace, self._workspace_size)
+        for name, buffer in self._buffers.items():
+            context.set_tensor_address(name, buffer.device)
+        return context
+
+    def _record(self, count: int) -> LaunchGraph | None:
+        """Record what a run of so many frames does; None where it cannot or need not be."""
+        if not self._records or len(self._recorded) == MOST_GRAPHS:
+            return None
+        try:
+            context = self._new_context()
+            self._set_count(context, count)
+            # What the library does but once per shape cannot be recorded.
+            self._enqueue(context, count)
+            call(self._cuda.cudaStreamSynchronize, self._stream)
+            # Only newer libraries can tell beforehand.
+            can_be = getattr(context, "is_stream_capturable", lambda stream: True)
+            if not can_be(int(self._stream)):
+                raise UserError("the engine does not permit it: run it as it is")
+            graph = LaunchGraph(self._cuda, self._stream, lambda: self._enqueue(context, count))
+        except UserError as error:
+            self._records = False
+            why = str(error).removeprefix(f"{self._path} ").partition(": ")[0]
+            self.reason += f", launched kernel by kernel: no CUDA graph for {count} frames ({why})"
+            return None
+        self._recorded.append(context)
+        self._resources.callback(graph.free)
+        return graph
+
+    def _enqueue(self, context: Any, count: int) -> None:
+        """Put upload, network and download on the stream.
+
+        Raises:
+            UserError: CUDA or the library fails.
+        """
+        self._buffers[INPUT].upload(count, self._stream)
+        if not context.execute_async_v3(int(self._stream)):
+            raise UserError(f"{self._path} does not run ({self._reason()}): {self._rebuild}")
+        for name in self._outputs:
+            self._buffers[name].download(count, self._stream)
 
     def _check_tensors(self, library: Any) -> list[str]:
         """Return the names of the outputs.
@@ -158,26 +261,38 @@ class TensorRtEngine(Engine):
             UserError: Type, shape or number is another.
         """
         fits = frames.dtype == np.uint8 and frames.shape[1:] == self._frame_shape
-        if not fits or not self._least <= len(frames) <= self._most:
-            wanted = "x".join(map(str, self._frame_shape))
-            raise UserError(
-                f"{self._path} takes {self._least} to {self._most} frames of uint8 {wanted} at a "
-                f"time, not {frames.dtype} {'x'.join(map(str, frames.shape))}"
-            )
+        if not fits or not self.smallest_batch <= len(frames) <= self._most:
+            raise self._refusal(f"{frames.dtype} {'x'.join(map(str, frames.shape))}")
 
-    def _set_count(self, count: int) -> None:
-        """Tell the context how many frames come."""
-        if not self._context.set_input_shape(INPUT, (count, *self._frame_shape)):
+    def _refusal(self, given: str) -> UserError:
+        """Return what to tell about frames that the engine was not built for."""
+        wanted = "x".join(map(str, self._frame_shape))
+        return UserError(
+            f"{self._path} takes {self.smallest_batch} to {self._most} frames of uint8 {wanted} at "
+            f"a time, not {given}: give it such frames, or {self._rebuild} and another --batch"
+        )
+
+    def _check_open(self) -> None:
+        if self._context is None:
+            raise RuntimeError("the engine is closed")
+
+    def _set_count(self, context: Any, count: int) -> None:
+        """Tell a context how many frames come."""
+        if not context.set_input_shape(INPUT, (count, *self._frame_shape)):
             raise UserError(
                 f"{self._path} does not take {count} frames ({self._reason()}): {self._rebuild}"
             )
-        self._count = count
 
     def _forget(self) -> None:
-        """Let the library free what it holds, the context before the engine."""
+        """Let the library free what it holds, the contexts before the engine."""
+        self._recorded.clear()
         self._context = None
         self._engine = None
         self._runtime = None
+
+    def _free_workspace(self) -> None:
+        if self._workspace is not None:
+            self._cuda.cudaFree(self._workspace)
 
     def _reason(self) -> str:
         """Return the last error that the library logged, in one line."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import importlib
+import re
+import types
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,7 @@ from runtime.engines.sidecar import EngineSidecar
 from runtime.engines.tensorrt import TensorRtEngine, import_library
 from runtime.errors import UserError
 from runtime.model_info import ModelInfo
-from tests.runtime.fake_gpu import FakeCuda, FakeLibrary, compute, cudaError_t
+from tests.runtime.fake_gpu import FakeContext, FakeCuda, FakeLibrary, compute, cudaError_t
 
 FRAME = (8, 12, 3)
 TOPK, DIM = 5, 7
@@ -119,6 +121,119 @@ def test_other_frames_are_refused(frames: np.ndarray, library: FakeLibrary, tmp_
         engine.run(frames)
 
 
+def test_the_engines_own_memory_is_not_copied(
+    cuda: FakeCuda, library: FakeLibrary, tmp_path: Path
+) -> None:
+    engine = TensorRtEngine(write_engine(tmp_path))
+    memory = engine.input(3)
+    assert memory.ctypes.data in cuda.memory["host"]  # page-locked
+    assert engine.input(3).ctypes.data == engine.input(1).ctypes.data == memory.ctypes.data
+    engine._buffers["frames"].host.flags.writeable = False
+    for count in (3, 2, 3):
+        memory[...] = some_frames(3)
+        outputs = engine.run(memory[:count])
+        expected = compute(memory[:count], TOPK, DIM)["embeddings"]
+        np.testing.assert_array_equal(outputs["embeddings"], expected)
+    with pytest.raises(ValueError, match="read-only"):
+        engine.run(memory.copy())
+    engine._buffers["frames"].host.flags.writeable = True
+    shifted = memory[1:].copy()
+    found = engine.run(memory[1:])["embeddings"]
+    np.testing.assert_array_equal(found, compute(shifted, TOPK, DIM)["embeddings"])
+    for count in (0, 5):
+        with pytest.raises(UserError, match=f"takes 1 to 4 frames .* not {count}: .*--batch"):
+            engine.input(count)
+
+
+def test_every_batch_size_has_a_graph_of_its_own(
+    cuda: FakeCuda, library: FakeLibrary, tmp_path: Path
+) -> None:
+    engine = TensorRtEngine(write_engine(tmp_path))
+    assert engine.reason == "TensorRT on Orin, launched as a CUDA graph"
+    for runs, count in enumerate((1, 4, 1, 2, 4, 2, 1), start=2):
+        frames = some_frames(count)
+        outputs = engine.run(frames)
+        np.testing.assert_array_equal(outputs["boxes"], compute(frames, TOPK, DIM)["boxes"])
+        assert cuda.launches == runs
+    assert len(cuda.executables) == 3 and not cuda.graphs and not cuda.spoilers
+
+
+def test_graphs_are_bounded(
+    cuda: FakeCuda, library: FakeLibrary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "MOST_GRAPHS", 2)
+    engine = TensorRtEngine(write_engine(tmp_path))
+    for count in (2, 3, 4, 3, 1, 4, 2):
+        frames = some_frames(count)
+        outputs = engine.run(frames)
+        np.testing.assert_array_equal(outputs["boxes"], compute(frames, TOPK, DIM)["boxes"])
+    assert len(cuda.executables) == 2 and len(library.contexts) == 3
+    assert cuda.launches == 1 + 3  # as it was opened; 2, 1 and 2
+
+
+@pytest.mark.parametrize(
+    ("obstacle", "why"),
+    [
+        ("engine", r"does not run \(operation not permitted when capturing\)"),
+        ("engine that tells", "the engine does not permit it"),
+        ("cudaStreamBeginCapture", "CUDA failed with cudaErrorStreamCaptureUnsupported"),
+        ("cudaGraphInstantiate", "CUDA failed with cudaErrorStreamCaptureUnsupported"),
+    ],
+)
+def test_an_engine_that_cannot_be_recorded_is_run_all_the_same(
+    obstacle: str,
+    why: str,
+    cuda: FakeCuda,
+    library: FakeLibrary,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if obstacle == "engine":
+        library.can_be_recorded = False
+    elif obstacle == "engine that tells":
+        refuse = lambda self, stream: int(stream) not in cuda.streams  # noqa: E731
+        monkeypatch.setattr(FakeContext, "is_stream_capturable", refuse, raising=False)
+    else:
+        cuda.failing[obstacle] = cudaError_t.cudaErrorStreamCaptureUnsupported
+    engine = TensorRtEngine(write_engine(tmp_path))
+    for count in (1, 3, 1, 1, 2):
+        frames = some_frames(count)
+        outputs = engine.run(frames)
+        np.testing.assert_array_equal(outputs["boxes"], compute(frames, TOPK, DIM)["boxes"])
+    assert re.fullmatch(
+        rf"TensorRT on Orin, launched kernel by kernel: no CUDA graph for 1 frames \({why}\)",
+        engine.reason,
+    )
+    assert cuda.launches == 0
+    engine.close()
+    assert cuda.is_clean
+
+
+def test_tensorrt_rtx_compiles_before_it_is_recorded(
+    library: FakeLibrary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kinds = types.SimpleNamespace(EAGER="eager")
+    monkeypatch.setattr(library, "DynamicShapesKernelSpecializationStrategy", kinds, raising=False)
+    engine = TensorRtEngine(write_engine(tmp_path))
+    strategies = {
+        context.config.dynamic_shapes_kernel_specialization_strategy for context in library.contexts
+    }
+    assert strategies == {"eager"}
+    frames = some_frames(2)
+    found = engine.run(frames)["boxes"]
+    np.testing.assert_array_equal(found, compute(frames, TOPK, DIM)["boxes"])
+
+
+def test_the_files_can_go_once_the_engine_is_loaded(library: FakeLibrary, tmp_path: Path) -> None:
+    path = write_engine(tmp_path)
+    engine = TensorRtEngine(path)
+    for file in tmp_path.iterdir():
+        file.unlink()
+    frames = some_frames(3)
+    found = engine.run(frames)["boxes"]
+    np.testing.assert_array_equal(found, compute(frames, TOPK, DIM)["boxes"])
+
+
 def test_a_detector_has_no_embeddings(library: FakeLibrary, tmp_path: Path) -> None:
     library.embedding_dim = 0
     info = dataclasses.replace(INFO, embedding_dim=0)
@@ -160,15 +275,18 @@ def test_an_engine_for_single_frames_says_so(library: FakeLibrary, tmp_path: Pat
 def test_everything_is_given_back(cuda: FakeCuda, library: FakeLibrary, tmp_path: Path) -> None:
     engine = TensorRtEngine(write_engine(tmp_path))
     engine.run(some_frames(2))
-    assert len(cuda.memory["device"]) == len(cuda.memory["host"]) == 5
+    # Input and four outputs on both sides, and the memory that the network works in.
+    assert (len(cuda.memory["device"]), len(cuda.memory["host"])) == (6, 5)
+    assert len(cuda.executables) == len(library.contexts) - 1 == 2
     engine.close()
-    assert cuda.is_clean
+    assert cuda.is_clean and not library.contexts
     engine.close()
-    with pytest.raises(RuntimeError, match="closed"):
-        engine.run(some_frames(1))
+    for use in (lambda: engine.run(some_frames(1)), lambda: engine.input(1)):
+        with pytest.raises(RuntimeError, match="closed"):
+            use()
 
 
-@pytest.mark.parametrize("allocations", range(10))
+@pytest.mark.parametrize("allocations", range(11))
 def test_memory_that_runs_out_is_one_line_and_given_back(
     allocations: int, cuda: FakeCuda, library: FakeLibrary, tmp_path: Path
 ) -> None:
@@ -182,12 +300,14 @@ def test_errors_of_cuda_and_of_the_library_are_named(
     cuda: FakeCuda, library: FakeLibrary, tmp_path: Path
 ) -> None:
     engine = TensorRtEngine(write_engine(tmp_path))
-    cuda.failing["cudaStreamSynchronize"] = cudaError_t.cudaErrorIllegalAddress
-    with pytest.raises(UserError, match="CUDA failed with cudaErrorIllegalAddress"):
-        engine.run(some_frames(1))
+    for function in ("cudaStreamSynchronize", "cudaGraphLaunch"):
+        cuda.failing = {function: cudaError_t.cudaErrorIllegalAddress}
+        with pytest.raises(UserError, match="CUDA failed with cudaErrorIllegalAddress"):
+            engine.run(some_frames(1))
+    cuda.failing = {}
     library.runs = False
     with pytest.raises(UserError, match=rf"launch failed.*{COMMAND}"):
-        engine.run(some_frames(1))
+        engine.run(some_frames(2))
 
 
 def test_an_engine_that_the_library_refuses(
