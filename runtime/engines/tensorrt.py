@@ -74,6 +74,7 @@ class TensorRtEngine(Engine):
         self._graphs: dict[int, LaunchGraph | None] = {}
         self._recorded: list[Any] = []  # the graphs' contexts
         self._records = True
+        self._count = 0  # as the context for what is not recorded was told
         with ExitStack() as resources:
             self._resources = resources
             self._open(sidecar)

@@ -272,7 +272,7 @@ def test_cuda_that_falls_back(stub_model, monkeypatch):
     monkeypatch.setattr(
         onnxruntime,
         "InferenceSession",
-        lambda path, options, providers: session(path, options, ["CPUExecutionProvider"]),
+        lambda path, options, **kw: session(path, options, ["CPUExecutionProvider"]),
     )
     with pytest.raises(UserError, match="CPUExecutionProvider would run instead"):
         load(stub_model, backend="cuda")
