@@ -253,6 +253,8 @@ class Roboflow(Contender):
 
 
 class _Similari(Contender):
+    _tracker: Any
+
     def __init__(self) -> None:
         import similari  # type: ignore[import-not-found]
 
@@ -269,6 +271,12 @@ class _Similari(Contender):
                 rows, detections.scores.tolist(), strict=True
             )
         ]
+
+    def update(self, prepared: Any) -> Any:
+        found = self._tracker.predict(prepared)
+        # Until they are fetched, the tracks it has given up slow every later frame down.
+        self._tracker.wasted()
+        return found
 
     def read(self, found: Any) -> Tracks:
         """Number its tracks, whose ids are any 64 bits."""
@@ -297,10 +305,6 @@ class SimilariSort(_Similari):
         kept = detections[detections.scores > THRESHOLD]
         return [(box, None) for box in self._boxes(kept)]
 
-    def update(self, prepared: Any) -> Any:
-        """Take in the frame."""
-        return self._tracker.predict(prepared)
-
 
 class SimilariVisual(_Similari):
     """``similari``: VisualSORT, in the manner of DeepSORT, in Rust."""
@@ -325,7 +329,3 @@ class SimilariVisual(_Similari):
         for box, feature in zip(self._boxes(kept), features, strict=True):
             observations.add(self._similari.VisualSortObservation(feature, 1.0, box, None))
         return observations
-
-    def update(self, prepared: Any) -> Any:
-        """Take in the frame."""
-        return self._tracker.predict(prepared)

@@ -242,6 +242,9 @@ class FakeSimilari:
             big = 2**64 - 1
             return [types.SimpleNamespace(id=big, predicted_bbox=box) for box, _ in boxes]
 
+        def wasted(self):
+            return []
+
     VisualSort = Sort
 
 
