@@ -33,7 +33,7 @@ def measure_soak(
 ) -> dict[str, Any]:
     """Run the tracker for long, with people entering and leaving all the time.
 
-    The first block is the warm-up; growth is counted from its end.
+    The first fifth of the blocks is the warm-up; growth is counted from its end.
 
     Args:
         frames: Number of frames.
@@ -44,7 +44,7 @@ def measure_soak(
     Returns:
         ``blocks`` of frames so far, resident memory in KiB and ms per frame; ``tracks``, how many
         there were; ``memory`` with ``growth_percent`` and ``slope_bytes_per_frame``, ``time`` with
-        ``growth_percent`` of the last block over the second one and ``slope_ns_per_frame``;
+        ``growth_percent`` of the last block over the first after it and ``slope_ns_per_frame``;
         ``settings`` and ``environment``. Slopes are those of Theil and Sen, which single outliers
         do not move.
 
@@ -80,7 +80,8 @@ def measure_soak(
                 }
             )
             bar.advance(task)
-    kept = rows[1:]
+    warm_up = max(1, blocks // 5)
+    kept = rows[warm_up:]
     counts = [row["frames"] for row in kept]
     memory = [row["resident_kib"] for row in kept]
     medians = [row["median_ms"] for row in kept]
@@ -88,7 +89,7 @@ def measure_soak(
         "blocks": rows,
         "tracks": last_id,
         "memory": {
-            "growth_percent": 100 * (memory[-1] / rows[0]["resident_kib"] - 1),
+            "growth_percent": 100 * (memory[-1] / rows[warm_up - 1]["resident_kib"] - 1),
             "slope_bytes_per_frame": 1024 * slope(counts, memory),
         },
         "time": {
@@ -98,6 +99,7 @@ def measure_soak(
         "settings": {
             "frames": frames,
             "people": people,
+            "warm_up_frames": rows[warm_up - 1]["frames"],
             "preset": preset,
             "embedding_dim": EMBEDDING_DIM,
             "fps": FPS,
@@ -154,7 +156,7 @@ def slope(x: list[int], y: list[float]) -> float:
         y: As many values.
 
     Examples:
-        >>> slope([0, 1, 2, 3], [5.0, 7.0, 9.0, 100.0])
+        >>> slope([0, 1, 2, 3, 4], [5.0, 7.0, 9.0, 100.0, 13.0])
         2.0
     """
     first, second = np.triu_indices(len(x), 1)
@@ -176,7 +178,7 @@ def print_soak(record: dict[str, Any]) -> None:
     )
     memory, taken = record["memory"], record["time"]
     print_table(
-        "After the first block",
+        f"After {record['settings']['warm_up_frames']} frames",
         ("", "growth %", "slope"),
         [
             [

@@ -22,6 +22,7 @@ def test_record_has_every_block_and_people_come_and_go(capsys):
     json.dumps(record)
     assert [row["frames"] for row in record["blocks"]] == [100, 200, 300, 400]
     assert all(row["resident_kib"] > 1000 for row in record["blocks"])
+    assert record["settings"]["warm_up_frames"] == 100
     assert record["tracks"] > 12
     print_soak(record)
     shown = capsys.readouterr().out
