@@ -128,6 +128,55 @@ def test_original_must_be_a_checkout(tmp_path):
         OriginalTracker(tmp_path)
 
 
+CHECKOUT = """
+import cv2, torch
+from cython_bbox import bbox_overlaps
+from models import *
+from models.decode import mot_decode
+from models.model import create_model, load_model
+from models.utils import _tranpose_and_gather_feat
+from utils.post_process import ctdet_post_process
+
+class Track:
+    def __init__(self, number, row, feature):
+        self.track_id, self.tlbr, self.score, self.feature = number, row[:4], row[4], feature
+
+class JDETracker:
+    def __init__(self, opt, frame_rate):
+        self.model = load_model(create_model("", {}, 0), "").to(torch.device("cpu"))
+    def update(self, blob, picture):
+        with torch.no_grad():
+            heat = self.model(blob)[-1]["hm"].sigmoid_()
+        dets, inds = mot_decode(heat, None, reg=None, ltrb=True, K=1)
+        features = _tranpose_and_gather_feat(None, inds).squeeze(0).cpu().numpy()
+        rows = ctdet_post_process(dets.detach().cpu().numpy(), [], [], 1, 1, 1)[0][1]
+        features *= 2
+        return [Track(i + 5, row, f) for i, (row, f) in enumerate(zip(rows, features))]
+"""
+
+
+def test_original_gets_the_detections_untouched_and_leaves_no_stand_in_behind(tmp_path):
+    pytest.importorskip("scipy")
+    file = tmp_path / "src" / "lib" / "tracker" / "multitracker.py"
+    file.parent.mkdir(parents=True)
+    file.write_text(CHECKOUT, encoding="utf-8")
+    before, path = {name: sys.modules.get(name) for name in ("cv2", "torch")}, list(sys.path)
+    tracker = OriginalTracker(tmp_path)
+    assert {name: sys.modules.get(name) for name in before} == before
+    assert not {"models", "utils", "tracker", "tracker.multitracker"} & sys.modules.keys()
+    assert sys.path == path
+    embeddings = DETECTIONS.embeddings.copy()
+    tracks = tracker.update(DETECTIONS)
+    assert tracks.ids.tolist() == [5, 6]
+    np.testing.assert_array_equal(tracks.boxes_xyxy, DETECTIONS.boxes_xyxy)
+    np.testing.assert_array_equal(tracks.scores, DETECTIONS.scores)
+    np.testing.assert_array_equal(DETECTIONS.embeddings, embeddings)
+    assert 0 < tracker.association_seconds < 60
+    many = Detections(np.zeros((501, 4)), np.zeros(501))
+    with pytest.raises(ValueError, match="501 detections"):
+        tracker.update(many)
+
+
 def test_every_peer_says_how_to_install_it(monkeypatch):
     monkeypatch.setattr(peers.importlib.util, "find_spec", lambda name: None)
     for entry in entries()[3:]:
