@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import islice
@@ -92,7 +92,7 @@ class Pipeline:
         """Take no more frames; those taken are still tracked and come out of the iteration."""
         self._inbox.end_all()
 
-    def __iter__(self) -> Iterator[FrameResult]:
+    def __iter__(self) -> Generator[FrameResult, None, None]:
         """Start, and yield the result of each frame; once per pipeline.
 
         Raises:
