@@ -138,7 +138,7 @@ def draw_tracks(
     for track_id, (left, top, right, bottom), class_index in rows:
         colour = track_colour(track_id)
         corner, opposite = (round(left), round(top)), (round(right), round(bottom))
-        cv2.rectangle(picture, corner, opposite, colour, thickness, cv2.LINE_AA)
+        cv2.rectangle(picture, corner, opposite, colour, thickness)
         text = str(track_id)
         if len(class_names) > 1 and class_index < len(class_names):
             text = f"{class_names[class_index]} {text}"
@@ -194,19 +194,31 @@ def _draw_zone(
 ) -> tuple[str, tuple[int, int], Colour]:
     """Draw the polygon; return text, place and colour of its label."""
     points = np.array(zone.points_xy) * scale
-    height, width = picture.shape[:2]
-    left, top = np.floor(points.min(axis=0)).clip(0, (width, height)).astype(int)
-    right, bottom = np.ceil(points.max(axis=0)).clip(0, (width, height)).astype(int)
-    part = picture[top:bottom, left:right]
-    if part.size:
-        tinted = part.copy()
-        cv2.fillPoly(tinted, [_fixed(points - (left, top))], ZONE_COLOUR, cv2.LINE_8, SHIFT)
-        cv2.addWeighted(tinted, ZONE_TINT, part, 1 - ZONE_TINT, 0, dst=part)
+    left, top, tint = _zone_tint(zone, (float(scale[0]), float(scale[1])), picture.shape[:2])
+    if tint.size:
+        part = picture[top : top + tint.shape[0], left : left + tint.shape[1]]
+        cv2.add(part, tint, dst=part)
     thickness = _thickness(picture)
     cv2.polylines(picture, [_fixed(points)], True, ZONE_COLOUR, thickness, cv2.LINE_AA, SHIFT)
     text = f"{zone.name}: {tally.present} here, {tally.entered} came, {tally.left} left"
     middle = points.mean(axis=0)
     return text, (round(middle[0]), round(middle[1])), ZONE_COLOUR
+
+
+@lru_cache(maxsize=32)
+def _zone_tint(
+    zone: Zone, scale: tuple[float, float], size_hw: tuple[int, int]
+) -> tuple[int, int, Frame]:
+    """Return left, top and a picture to add there, which brightens the zone."""
+    points = np.array(zone.points_xy) * scale
+    limits = size_hw[::-1]
+    left, top = np.floor(points.min(axis=0)).clip(0, limits).astype(int).tolist()
+    right, bottom = np.ceil(points.max(axis=0)).clip(0, limits).astype(int).tolist()
+    tint = np.zeros((bottom - top, right - left, 3), np.uint8)
+    if tint.size:
+        colour = [round(ZONE_TINT * value) for value in ZONE_COLOUR]
+        cv2.fillPoly(tint, [_fixed(points - (left, top))], colour, cv2.LINE_8, SHIFT)
+    return left, top, tint
 
 
 def _draw_line(
