@@ -201,8 +201,8 @@ def _draw_zone(
     thickness = _thickness(picture)
     cv2.polylines(picture, [_fixed(points)], True, ZONE_COLOUR, thickness, cv2.LINE_AA, SHIFT)
     text = f"{zone.name}: {tally.present} here, {tally.entered} came, {tally.left} left"
-    middle = points.mean(axis=0)
-    return text, (round(middle[0]), round(middle[1])), ZONE_COLOUR
+    # On the upper edge, since those in the zone stand below it.
+    return text, (round(points[:, 0].mean()), round(points[:, 1].min())), ZONE_COLOUR
 
 
 @lru_cache(maxsize=32)

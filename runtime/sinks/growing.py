@@ -138,7 +138,7 @@ class GrowingFile:
         return False
 
     def _cannot_write(self, error: OSError) -> UserError:
-        kept = f", the {self.frames} frames before are kept" if self.frames else ""
+        kept = f", the frames before it ({self.frames}) are kept" if self.frames else ""
         return UserError(
             f"cannot write {self.path} ({error.strerror or error}){kept}: free space or choose "
             "another place"

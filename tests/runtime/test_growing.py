@@ -106,7 +106,9 @@ def test_a_file_system_without_locks_will_do(tmp_path, monkeypatch):
 def test_a_full_disk_leaves_whole_pieces(tmp_path, monkeypatch, room):
     file = grown(tmp_path / "a.txt", b"one\n")
     monkeypatch.setattr(growing.os, "pwrite", FillingDisk(os.pwrite, room - 4))
-    message = r"cannot write .*a\.txt \(No space left.*, the 1 frames before are kept: free space"
+    message = (
+        r"cannot write .*a\.txt \(No space left.*, the frames before it \(1\) are kept: free space"
+    )
     with pytest.raises(UserError, match=message):
         file.write_frame(b"two\n")
     assert file.partial.read_bytes() == b"one\n"

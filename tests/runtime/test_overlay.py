@@ -54,6 +54,44 @@ def test_it_can_be_sought_in(tmp_path):
         np.testing.assert_array_equal(capture.read()[1], frames[index])
 
 
+def elements(content: bytes, start: int, end: int) -> list[tuple[int, int, bytes]]:
+    """Return identifier, position and content of the Matroska elements that fill a range."""
+    found = []
+    at = start
+    while at < end:
+        width = 9 - content[at].bit_length()
+        assert content[at + width] == 1, "a size of eight bytes"
+        size = int.from_bytes(content[at + width + 1 : at + width + 8], "big")
+        body = at + width + 8
+        found.append((int.from_bytes(content[at : at + width], "big"), at, body, body + size))
+        at = body + size
+    assert at == end
+    return [(identifier, at, content[body:end]) for identifier, at, body, end in found]
+
+
+def test_the_finished_container_is_consistent(tmp_path):
+    write(tmp_path / "o.webm", (result(index, fps=2.0) for index in range(80)), fps=2.0)
+    content = (tmp_path / "o.webm").read_bytes()
+    _, (identifier, _, segment) = elements(content, 0, len(content))
+    assert identifier == webm.SEGMENT
+    inner = elements(segment, 0, len(segment))
+    places = {at: identifier for identifier, at, _ in inner}
+    clusters = [one for one in inner if one[0] == webm.CLUSTER]
+    blocks = [block for _, _, body in clusters for block in elements(body, 0, len(body))]
+    assert sum(identifier == 0xA3 for identifier, _, _ in blocks) == 80
+    ((_, _, seek),) = elements(inner[0][2], 0, len(inner[0][2]))
+    position = elements(seek, 0, len(seek))[1][2]
+    assert places[int.from_bytes(position, "big")] == webm.CUES
+    cues = inner[-1][2]
+    points = [elements(body, 0, len(body)) for _, _, body in elements(cues, 0, len(cues))]
+    assert len(points) > 4
+    for (_, _, time), (_, _, where) in points:
+        cluster = int.from_bytes(elements(where, 0, len(where))[1][2], "big")
+        assert places[cluster] == webm.CLUSTER
+        body = next(body for _, at, body in clusters if at == cluster)
+        assert elements(body, 0, len(body))[0][2] == time
+
+
 def test_a_pause_of_the_source_stays_a_pause(tmp_path):
     results = [result(index) for index in range(6)]
     for one in results[3:]:
