@@ -116,7 +116,7 @@ class OnnxRuntimeEngine(Engine):
         self._session = None
 
     def _check_count(self, count: int) -> None:
-        if count > 1 and not self.info.dynamic_batch:
+        if count != 1 and not self.info.dynamic_batch:
             raise UserError(
                 f"{self._path} takes one frame at a time, not {count}: export it with "
                 "--dynamic-batch"

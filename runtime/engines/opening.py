@@ -99,7 +99,8 @@ def _open_tensorrt(file: Path, backend: str) -> Engine:
 def _open_fastest(file: Path, threads: int | None) -> Engine:
     """Open an ONNX file with what runs it fastest here.
 
-    What works is timed, where more than one does; on equal terms the earlier stays.
+    What works is timed, where more than one does; on equal terms the earlier stays. An engine
+    beside the file comes first, then TensorRT in ONNX Runtime, CUDA and the CPU.
 
     Raises:
         UserError: Nothing can run the file.
@@ -107,7 +108,7 @@ def _open_fastest(file: Path, threads: int | None) -> Engine:
     read_model_info(file)  # nothing can run what is no model
     beside = file.with_suffix(ENGINE_SUFFIX)
     best: Engine | None = None
-    skipped: list[UserError] = []
+    skipped: list[str] = []
     if beside.is_file():
         best = _attempt(partial(_open_beside, beside, file), skipped)
     if best is None:
@@ -127,9 +128,9 @@ def _open_fastest(file: Path, threads: int | None) -> Engine:
         slower.append(f"{engine.reason} {engine_ms:.1f}")
         engine.close()
     if best is None:
-        raise skipped[-1]
+        raise UserError(skipped[-1])
     # One cause may have ruled out several.
-    why = list(dict.fromkeys(_without_advice(str(error)) for error in skipped))
+    why = list(dict.fromkeys(_without_advice(message) for message in skipped))
     if best_ms is not None:
         why.insert(0, f"{best_ms:.1f} ms a frame, {', '.join(slower)}")
     if why:
@@ -137,12 +138,13 @@ def _open_fastest(file: Path, threads: int | None) -> Engine:
     return best
 
 
-def _attempt(opener: Callable[[], Engine], skipped: list[UserError]) -> Engine | None:
+def _attempt(opener: Callable[[], Engine], skipped: list[str]) -> Engine | None:
     """Open an engine, or note why it cannot be."""
     try:
         return opener()
     except UserError as error:
-        skipped.append(error)
+        # The text alone: the error itself would keep what was half opened in memory.
+        skipped.append(str(error))
         return None
 
 

@@ -167,7 +167,15 @@ def test_frames_that_a_graph_of_one_does_not_take(count: int, stub_model: Path) 
     engine = open_engine(stub_model, "cpu")
     assert engine.largest_batch == 1
     for use in (engine.input, lambda count: engine.run(np.zeros((count, 64, 96, 3), np.uint8))):
-        with pytest.raises(UserError, match=f"{count}.*: (give it one|export it)"):
+        with pytest.raises(UserError, match=f"not {count}: export it with --dynamic-batch"):
+            use(count)
+
+
+@pytest.mark.parametrize("count", [0, providers.TENSORRT_BATCH + 1])
+def test_more_frames_than_tensorrt_was_told_of(count: int, model: Path, gpu: PretendedGpu) -> None:
+    engine = open_engine(model, "ort-tensorrt")
+    for use in (engine.input, lambda count: engine.run(np.zeros((count, 64, 96, 3), np.uint8))):
+        with pytest.raises(UserError, match=f"on {count} frames at a time: .* at most 8"):
             use(count)
 
 

@@ -18,7 +18,16 @@ from runtime.engines.sidecar import EngineSidecar
 from runtime.engines.tensorrt import TensorRtEngine, import_library
 from runtime.errors import UserError
 from runtime.model_info import ModelInfo
-from tests.runtime.fake_gpu import FakeContext, FakeCuda, FakeLibrary, compute, cudaError_t
+from tests.runtime.fake_gpu import (
+    FakeConfig,
+    FakeContext,
+    FakeCuda,
+    FakeEngine,
+    FakeLibrary,
+    FakeRuntime,
+    compute,
+    cudaError_t,
+)
 
 FRAME = (8, 12, 3)
 TOPK, DIM = 5, 7
@@ -222,6 +231,24 @@ def test_tensorrt_rtx_compiles_before_it_is_recorded(
     frames = some_frames(2)
     found = engine.run(frames)["boxes"]
     np.testing.assert_array_equal(found, compute(frames, TOPK, DIM)["boxes"])
+
+
+def test_the_library_has_what_the_fake_pretends() -> None:
+    real = pytest.importorskip("tensorrt_rtx")
+    pairs = (
+        (FakeRuntime, real.Runtime),
+        (FakeEngine, real.ICudaEngine),
+        (FakeContext, real.IExecutionContext),
+        (FakeConfig, real.IRuntimeConfig),
+    )
+    for fake, theirs in pairs:
+        names = [name for name, value in vars(fake).items() if callable(value) and name[0] != "_"]
+        assert names and all(hasattr(theirs, name) for name in names)
+    assert hasattr(real.ICudaEngine, "device_memory_size_v2")
+    assert hasattr(real.IExecutionContext, "is_stream_capturable")
+    assert hasattr(real.IRuntimeConfig, "dynamic_shapes_kernel_specialization_strategy")
+    assert hasattr(real.DynamicShapesKernelSpecializationStrategy, "EAGER")
+    assert hasattr(real.ExecutionContextAllocationStrategy, "USER_MANAGED")
 
 
 def test_the_files_can_go_once_the_engine_is_loaded(library: FakeLibrary, tmp_path: Path) -> None:
