@@ -32,6 +32,9 @@ def make_config(library: Any, network: Network, options: EngineOptions) -> Any:
         config.set_memory_pool_limit(pool, options.workspace_mb * MIB)
     if options.optimisation_level is not None:
         config.builder_optimization_level = options.optimisation_level
+    if options.kind == "tensorrt-rtx":
+        # Memory comes from us alone then, without which a run cannot be captured as a CUDA graph.
+        config.set_flag(library.BuilderFlag.REQUIRE_USER_ALLOCATION)
     if options.compute_capability is not None:
         set_target(library, config, options.compute_capability)
     if network.frame_shape[0] < 0:
