@@ -324,7 +324,6 @@ class _Stages:
     ) -> None:
         self._table, self._found = table, found
         self._partners, self._inclusive = partners, inclusive
-        self._boxes = table.boxes_xyxy
 
     def match(self, pairs: Pairs, limit: float, is_open: Mask) -> None:
         """Form the cheapest pairs up to a distance, and close their detections."""
@@ -334,10 +333,13 @@ class _Stages:
 
     def match_by_overlap(self, rows: Rows, columns: Rows, limit: float, is_open: Mask) -> None:
         """Match those of some tracks and detections that are still open."""
+        if not is_open.any():
+            return
         rows, columns = rows[self._partners[rows] == NOBODY], columns[is_open[columns]]
         if not len(rows) or not len(columns):
             return
-        pairs = overlapping(self._boxes[rows], self._found.boxes_xyxy[columns], self._inclusive)
+        boxes = kalman.xyah_to_xyxy(self._table.means[rows])
+        pairs = overlapping(boxes, self._found.boxes_xyxy[columns], self._inclusive)
         pairs = Pairs(rows[pairs.rows], columns[pairs.columns], pairs.distances)
         same_class = self._table.classes[pairs.rows] == self._found.classes[pairs.columns]
         self.match(pairs[same_class], limit, is_open)
