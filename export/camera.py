@@ -14,7 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from runtime.preprocess import BORDER_GREY, LetterboxGeometry, letterbox_geometry
+from runtime.preprocess import (
+    BORDER_GREY,
+    LetterboxGeometry,
+    letterbox_geometry,
+    resize_steps,
+)
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -91,10 +96,12 @@ class CameraBoxes(nn.Module):
 
 def resizing(geometry: LetterboxGeometry) -> nn.Module:
     """Return what resizes frames, float ``[N, h, w, 3]``, as the host would."""
-    if geometry.resized_wh == geometry.frame_size_wh:
-        return nn.Identity()
-    kind = AreaResize if geometry.scale < 1 else LinearResize
-    return kind(geometry.frame_size_wh, geometry.resized_wh)
+    steps = []
+    size_wh = geometry.frame_size_wh
+    for next_wh, kind in resize_steps(size_wh, geometry.resized_wh):
+        steps.append((AreaResize if kind == "area" else LinearResize)(size_wh, next_wh))
+        size_wh = next_wh
+    return nn.Sequential(*steps)
 
 
 class AreaResize(nn.Module):
@@ -131,11 +138,11 @@ class AreaResize(nn.Module):
 
 
 class LinearResize(nn.Module):
-    """Grows by linear interpolation in whole numbers, as ``cv2.INTER_LINEAR`` does to bytes.
+    """Interpolates linearly in whole numbers, as ``cv2.INTER_LINEAR`` does to bytes.
 
     Args:
         frame_size_wh: Width and height of the frames in pixels.
-        size_wh: Those to grow them to.
+        size_wh: Those to bring them to.
     """
 
     def __init__(self, frame_size_wh: tuple[int, int], size_wh: tuple[int, int]) -> None:
@@ -254,7 +261,7 @@ def covered_pixels(old: int, new: int) -> tuple[IntArray, FloatArray]:
 
 
 def linear_weights(old: int, new: int) -> tuple[IntArray, FloatArray]:
-    """Say between which two of ``old`` pixels each of more ``new`` ones lies.
+    """Say between which two of ``old`` pixels each of ``new`` ones lies.
 
     Returns:
         Indices and weights in whole multiples of 1 / 2048, ``[2, new]`` both.

@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.errors import UserError
-from runtime.preprocess import CameraFrames, Letterboxer, letterbox, letterbox_geometry
+from runtime.opencv import cv2
+from runtime.preprocess import (
+    CameraFrames,
+    Letterboxer,
+    letterbox,
+    letterbox_geometry,
+    resize_steps,
+)
 
 sides = st.tuples(st.integers(1, 4000), st.integers(1, 4000))
 
@@ -93,6 +100,39 @@ def test_shrinking_averages():
     out = np.empty((64, 96, 3), np.uint8)
     letterbox(frame, out)
     assert (out == 100).all()
+
+
+@pytest.mark.parametrize(
+    ("size", "target", "steps"),
+    [
+        ((96, 64), (96, 64), []),
+        ((768, 576), (427, 320), [((427, 320), "linear")]),
+        ((48, 32), (96, 64), [((96, 64), "linear")]),
+        ((192, 128), (96, 64), [((96, 64), "area")]),
+        (
+            (3840, 2160),
+            (569, 320),
+            [((1920, 1080), "area"), ((960, 540), "area"), ((569, 320), "linear")],
+        ),
+        ((1366, 767), (569, 320), [((569, 320), "area")]),
+        ((1280, 722), (300, 169), [((640, 361), "area"), ((300, 169), "area")]),
+    ],
+)
+def test_frames_are_halved_as_long_as_that_can_be(size, target, steps):
+    assert list(resize_steps(size, target)) == steps
+
+
+@pytest.mark.parametrize("size_wh", [(1920, 1080), (768, 576), (1366, 767), (640, 480)])
+def test_what_is_resized_is_near_the_average_over_the_area(size_wh):
+    random = np.random.default_rng(0)
+    coarse = random.integers(0, 256, (size_wh[1] // 8, size_wh[0] // 8, 3), np.uint8)
+    frame = cv2.resize(coarse, size_wh, interpolation=cv2.INTER_CUBIC)
+    out = np.empty((320, 576, 3), np.uint8)
+    where = letterbox(frame, out)
+    width, height = where.resized_wh
+    inside = out[where.top : where.top + height, where.left : where.left + width]
+    averaged = cv2.resize(frame, where.resized_wh, interpolation=cv2.INTER_AREA)
+    assert np.abs(inside.astype(int) - averaged).mean() < 5
 
 
 @pytest.mark.parametrize(
