@@ -15,7 +15,7 @@ FILE = click.Path(path_type=Path)
 POSITIVE = click.IntRange(min=1)
 BACKEND = click.option(
     "--backend",
-    type=click.Choice(["auto", "cpu", "cuda"]),
+    type=click.Choice(["auto", "cpu", "cuda", "ort-tensorrt"]),
     default="auto",
     show_default=True,
     help="What runs exported models.",
@@ -149,6 +149,28 @@ def export_forms(
         raise UserError(f"--model {min(unknown)}: choose from {', '.join(MODELS)}")
     _check_output(json_file)
     record = measure(threads, backend, models or tuple(MODELS))
+    print_record(record)
+    _write_json(json_file, record)
+
+
+@cli.command("runtime")
+@click.option("--model", type=FILE, help="Exported model. [default: nano, trained if need be]")
+@click.option("--original", type=FILE, help="Clone of FairMOT, whose tracker is measured as well.")
+@click.option("--part", "parts", multiple=True, help="Measure this part alone; may be repeated.")
+@click.option("--json", "json_file", type=FILE, help="Write the figures to this file as well.")
+def runtime_loop(
+    model: Path | None, original: Path | None, parts: tuple[str, ...], json_file: Path | None
+) -> None:
+    """Measure what stands round the network: association, throughput, endurance, faults.
+
+    The association is timed against other trackers, those that are installed; the loop against the
+    network alone; the presets on the same detections. A soak run tells whether memory or time grow,
+    and faults of all kinds are tried on kd-run. The footage in ../shared is used.
+    """
+    from benchmarks.runtime import PARTS, measure, print_record
+
+    _check_output(json_file)
+    record = measure(model, original, parts or PARTS)
     print_record(record)
     _write_json(json_file, record)
 

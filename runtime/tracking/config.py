@@ -45,7 +45,8 @@ class TrackerConfig:
             motion distance.
         motion_weight: Share of the motion distance in that fusion; 1 - lambda of FairMOT and JDE.
         motion_gate: Limit of the squared Mahalanobis distance between a track's predicted box and
-            a detection; 9.4877 is the 95 % quantile of chi-square with 4 degrees of freedom.
+            a detection; 9.4877, which FairMOT takes, is the 95 % quantile of chi-square with 4
+            degrees of freedom, 16 the 99.7 %.
         motion_only_iou_distance: Limit of the first stage where there are no embeddings.
         iou_distance: Limit of the second stage, by overlap, of tracks seen in the last frame.
         low_score_iou_distance: Limit of the stage with low-score detections.
@@ -54,6 +55,9 @@ class TrackerConfig:
         embedding_momentum: Weight of the old embedding when a match renews it.
         lost_seconds: Time without a match, in seconds, after which a track is given up. Taken in
             whole frames; as in FairMOT, a match in the frame right after still counts.
+        motion_fps: Frame rate whose frames are the motion model's unit of time. Noise is stated per
+            frame in the papers; at 7 frames a second people go further from one to the next. 0
+            takes a frame for a unit at any rate, as FairMOT does.
         camera_motion: Whether the motion of the camera is found in the picture and taken out of
             the tracks' (for cameras that move; costs about two milliseconds a frame).
         inclusive_boxes: Whether a box includes its last pixel when overlaps are computed, as in
@@ -72,19 +76,20 @@ class TrackerConfig:
     """
 
     high_threshold: float = 0.4
-    low_threshold: float = 0.1
+    low_threshold: float = 0.2
     low_score_stage: bool = True
     new_track_threshold: float = 0.5
     appearance_distance: float = 0.4
     motion_weight: float = 0.02
-    motion_gate: float = 9.4877
-    motion_only_iou_distance: float = 0.8
+    motion_gate: float = 16.0
+    motion_only_iou_distance: float = 0.9
     iou_distance: float = 0.5
     low_score_iou_distance: float = 0.5
     unconfirmed_iou_distance: float = 0.7
-    duplicate_iou_distance: float = 0.15
+    duplicate_iou_distance: float = 0.05
     embedding_momentum: float = 0.9
     lost_seconds: float = 1.0
+    motion_fps: float = 30.0
     camera_motion: bool = False
     inclusive_boxes: bool = False
     revive_expired: bool = False
@@ -160,6 +165,9 @@ PRESETS: dict[str, dict[str, Any]] = {
     "fairmot": {
         "low_score_stage": False,
         "new_track_threshold": 0.4,
+        "motion_gate": 9.4877,
+        "duplicate_iou_distance": 0.15,
+        "motion_fps": 0.0,
         "inclusive_boxes": True,
         "revive_expired": True,
     },

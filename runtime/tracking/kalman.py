@@ -70,25 +70,28 @@ def initiate(boxes_xyah: Float64) -> tuple[Float64, Float64]:
     return means, covariances
 
 
-def predict(means: Float64, covariances: Float64) -> tuple[Float64, Float64]:
-    """Move every track one frame ahead.
+def predict(means: Float64, covariances: Float64, time: float = 1.0) -> tuple[Float64, Float64]:
+    """Move every track ahead.
 
     Args:
         means: ``[N, 8]``.
         covariances: ``[N, 3, 4]``.
+        time: How far, in units of time. In one unit a velocity is added to its coordinate, and the
+            noise is that of one frame in the papers.
 
     Returns:
         New arrays of the same shapes.
     """
     heights = means[:, 3]
     moved = means.copy()
-    moved[:, :4] += means[:, 4:]
+    moved[:, :4] += time * means[:, 4:]
     position, mixed, velocity = covariances[:, 0], covariances[:, 1], covariances[:, 2]
     spread = np.empty_like(covariances)
-    spread[:, 0] = position + 2 * mixed + velocity
-    spread[:, 0] += _variances(heights, POSITION_WEIGHT, ASPECT_STD)
-    spread[:, 1] = mixed + velocity
-    spread[:, 2] = velocity + _variances(heights, VELOCITY_WEIGHT, ASPECT_VELOCITY_STD)
+    gained = time * velocity
+    spread[:, 0] = position + time * (2 * mixed + gained)
+    spread[:, 0] += time * _variances(heights, POSITION_WEIGHT, ASPECT_STD)
+    spread[:, 1] = mixed + gained
+    spread[:, 2] = velocity + time * _variances(heights, VELOCITY_WEIGHT, ASPECT_VELOCITY_STD)
     return moved, spread
 
 

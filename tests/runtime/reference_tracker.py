@@ -15,7 +15,6 @@ import numpy as np
 from runtime.tracking.config import TrackerConfig
 from runtime.types import Detections
 
-F = np.eye(8) + np.eye(8, k=4)
 H = np.eye(4, 8)
 
 
@@ -46,13 +45,15 @@ class Track:
         x, y, a, h = self.mean[:4]
         return [x - a * h / 2, y - h / 2, x + a * h / 2, y + h / 2]
 
-    def predict(self):
+    def predict(self, time):
         if self.lost:
             self.mean[7] = 0
         h = self.mean[3]
         deviations = [h / 20, h / 20, 1e-2, h / 20, h / 160, h / 160, 1e-5, h / 160]
-        self.mean = F @ self.mean
-        self.covariance = F @ self.covariance @ F.T + np.diag(np.square(deviations))
+        transition = np.eye(8) + time * np.eye(8, k=4)
+        noise = time * np.diag(np.square(deviations))
+        self.mean = transition @ self.mean
+        self.covariance = transition @ self.covariance @ transition.T + noise
 
     def measurement(self):
         h = self.mean[3]
@@ -114,6 +115,7 @@ class ReferenceTracker:
     def __init__(self, config: TrackerConfig, fps: float = 30.0) -> None:
         self.config = config
         self.border = int(config.inclusive_boxes)
+        self.fps = fps
         self.max_lost = math.floor(fps * config.lost_seconds + 1e-6)
         self.frame = 0
         self.tracks: list[Track] = []
@@ -152,7 +154,7 @@ class ReferenceTracker:
         pool = [track for track in self.tracks if track.confirmed]
         unconfirmed = [track for track in self.tracks if not track.confirmed]
         for track in pool:
-            track.predict()
+            track.predict(config.motion_fps / self.fps if config.motion_fps else 1)
         if detections.embeddings is not None:
             pairs, left, high = assign(pool, high, by_appearance, config.appearance_distance)
         else:

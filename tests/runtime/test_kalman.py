@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from runtime.tracking import kalman
 
-F = np.eye(8) + np.eye(8, k=4)
 H = np.eye(4, 8)
 
 
@@ -36,7 +36,9 @@ def test_no_tracks():
     assert kalman.xyah_to_xyxy(means).shape == (0, 4)
 
 
-def test_equals_the_dense_filter_over_many_steps():
+@pytest.mark.parametrize("time", [1.0, 30 / 7])
+def test_equals_the_dense_filter_over_many_steps(time):
+    move = np.eye(8) + time * np.eye(8, k=4)
     random = np.random.default_rng(1)
     boxes = random.uniform([0, 0, 0.3, 30], [500, 500, 0.6, 150], (7, 4))
     means, covariances = kalman.initiate(boxes)
@@ -45,8 +47,8 @@ def test_equals_the_dense_filter_over_many_steps():
         process = np.zeros((7, 8, 8))
         process[:, :4, :4] = noise(mean[:, 3], 1 / 20, 1e-2)
         process[:, 4:, 4:] = noise(mean[:, 3], 1 / 160, 1e-5)
-        mean, covariance = mean @ F.T, F @ covariance @ F.T + process
-        means, covariances = kalman.predict(means, covariances)
+        mean, covariance = mean @ move.T, move @ covariance @ move.T + time * process
+        means, covariances = kalman.predict(means, covariances, time)
         np.testing.assert_allclose(dense(covariances), covariance, rtol=1e-9, atol=1e-12)
 
         boxes = boxes + random.normal(0, [3, 3, 0.01, 2], boxes.shape)

@@ -48,16 +48,16 @@ def test_reset_counts_from_one_again():
 def test_low_scores_continue_a_track_but_never_start_one():
     tracker = Tracker()
     tracker.update(seen(LEFT))
-    assert tracker.update(seen(LEFT, RIGHT, scores=[0.2, 0.2])).ids.tolist() == [1]
+    assert tracker.update(seen(LEFT, RIGHT, scores=[0.3, 0.3])).ids.tolist() == [1]
     fairmot = Tracker("fairmot")
     fairmot.update(seen(LEFT))
-    assert len(fairmot.update(seen(LEFT, scores=[0.2]))) == 0
+    assert len(fairmot.update(seen(LEFT, scores=[0.3]))) == 0
 
 
 def test_low_score_match_leaves_the_embedding_alone():
     tracker = Tracker(embedding_momentum=0.0)
     tracker.update(seen(LEFT, embeddings=[RED]))
-    tracker.update(seen(LEFT, scores=[0.2], embeddings=[BLUE]))
+    tracker.update(seen(LEFT, scores=[0.3], embeddings=[BLUE]))
     # Too far for an overlap, near enough for the gate: only the appearance can link it.
     moved = seen([24, 10, 44, 60], embeddings=[RED])
     assert tracker.update(moved).ids.tolist() == [1]
@@ -94,7 +94,8 @@ def test_embeddings_tell_apart_two_people_who_change_places():
 
 @pytest.mark.parametrize("lost_one_is_older", [True, False])
 def test_of_two_tracks_on_one_box_the_longer_one_stays(lost_one_is_older):
-    tracker = Tracker(iou_distance=0.0, low_score_stage=False, unconfirmed_iou_distance=1.0)
+    limits = {"iou_distance": 0.0, "unconfirmed_iou_distance": 1.0, "duplicate_iou_distance": 0.15}
+    tracker = Tracker(low_score_stage=False, **limits)
     beside = [22, 10, 42, 60]
     first, second = (LEFT, beside) if lost_one_is_older else (beside, LEFT)
     for _ in range(12):
