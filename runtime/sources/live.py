@@ -61,7 +61,7 @@ class LiveSource(FrameSource):
         self._backoff = Backoff(self._settings.first_delay, self._settings.longest_delay)
         self._started: float | None = None
         self._steady_at = 0.0
-        self._reader = CaptureReader(connect)
+        self._reader = CaptureReader(connect, self._settings.read_seconds)
         try:
             opened = self._connect_first()
         except BaseException:
@@ -160,7 +160,8 @@ class LiveSource(FrameSource):
 def url_capture(url: str, settings: LiveSettings) -> cv2.VideoCapture:
     """Connect to a stream by FFmpeg, which takes RTSP over TCP unless told otherwise."""
     capture = cv2.VideoCapture()
-    capture.open(url, cv2.CAP_FFMPEG, _time_limits(settings))
+    threads = [cv2.CAP_PROP_N_THREADS, settings.decode_threads]
+    capture.open(url, cv2.CAP_FFMPEG, [*_time_limits(settings), *threads])
     return capture
 
 

@@ -28,8 +28,8 @@ from runtime.sources.urls import SCHEMES, is_pipeline, redact, scheme_of
 from runtime.sources.video import RemoteRecording, VideoSource, plausible_length
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg"})
-# Of a pipeline, in messages.
-LONGEST_NAME = 80
+# In messages: pipelines and signed URLs fill the screen otherwise.
+LONGEST_NAME = 100
 
 
 def open_source(
@@ -72,9 +72,11 @@ def open_source(
         return _open_url(text, fps, live or LiveSettings(), tell)
     path = Path(source)
     # Unlike Path.exists, this takes texts of any length: pipelines are longer than file names.
-    if os.path.exists(text) and not path.is_char_device():  # noqa: PTH110
+    exists = os.path.exists(text)  # noqa: PTH110
+    is_device = exists and path.is_char_device()
+    if exists and not is_device:
         return _open_path(path, fps)
-    if path.is_char_device() or re.fullmatch(r"/dev/video[0-9]+", text):
+    if is_device or re.fullmatch(r"/dev/video[0-9]+", text):
         return LiveSource(path.name, partial(camera_capture, text), fps, live, tell)
     if not is_path:
         if is_pipeline(text):
@@ -84,7 +86,7 @@ def open_source(
         if glob.has_magic(text):
             return _open_pattern(text, fps)
     raise UserError(
-        f"source {redact(text)} does not exist: give a video file, a folder of images or a "
+        f"source {_shown(text)} does not exist: give a video file, a folder of images or a "
         "sequence, a camera's number or a URL"
     )
 
@@ -122,14 +124,14 @@ def _open_url(
     scheme = scheme_of(url)
     if scheme not in SCHEMES:
         raise UserError(
-            f"{redact(url)} begins with {scheme}://, which is not supported: give a URL with "
+            f"{_shown(url)} begins with {scheme}://, which is not supported: give a URL with "
             f"{', '.join(SCHEMES)}, or a path"
         )
     if re.search(r"\s", url):
         # The rest is not shown: behind a space in a password, nothing tells where it ends.
         raise UserError(f"the {scheme} URL has a space in it: write %20 in its place")
     connect = partial(url_capture, url, settings)
-    source = LiveSource(redact(url), connect, fps, settings, tell)
+    source = LiveSource(_shown(url), connect, fps, settings, tell)
     return _recording_if_finite(source, connect) if scheme in ("http", "https") else source
 
 
@@ -138,9 +140,14 @@ def _open_pipeline(
 ) -> FrameSource:
     require_gstreamer()
     connect = partial(pipeline_capture, pipeline, settings)
-    name = redact(pipeline)
-    name = name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
-    return _recording_if_finite(LiveSource(name, connect, fps, settings, tell), connect)
+    source = LiveSource(_shown(pipeline), connect, fps, settings, tell)
+    return _recording_if_finite(source, connect)
+
+
+def _shown(text: str) -> str:
+    """Return a text for messages, without its secrets and not too long."""
+    text = redact(text)
+    return text if len(text) <= LONGEST_NAME else f"{text[: LONGEST_NAME - 1]}…"
 
 
 def _recording_if_finite(

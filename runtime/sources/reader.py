@@ -14,6 +14,7 @@ import numpy as np
 from runtime.errors import UserError
 from runtime.opencv import cv2
 from runtime.sources.base import Frame
+from runtime.sources.video import read_frame
 
 # How long closing waits for a device that works; one that hangs is given back when it answers.
 GRACE_SECONDS = 1.0
@@ -42,14 +43,16 @@ class CaptureReader:
 
     Args:
         connect: Returns a new capture, opened or not.
+        read_seconds: After how long without a frame the connection counts as lost.
 
     Attributes:
         closed: Set by ``close``.
     """
 
-    def __init__(self, connect: Callable[[], cv2.VideoCapture]) -> None:
+    def __init__(self, connect: Callable[[], cv2.VideoCapture], read_seconds: float) -> None:
         self.closed = Event()
         self._connect_capture = connect
+        self._read_seconds = read_seconds
         self._capture: cv2.VideoCapture | None = None
         self._drains = False
         self._calls: SimpleQueue[tuple[Callable[[], object], SimpleQueue[object]] | None]
@@ -114,7 +117,7 @@ class CaptureReader:
         while not self.closed.is_set():
             if self._drains and self._calls.empty():
                 # A connection that is lost meanwhile is noticed by the next who asks.
-                self._drains = self._grab()
+                self._drains = self._read() is not None
                 continue
             asked = self._calls.get()
             if asked is None:
@@ -142,20 +145,14 @@ class CaptureReader:
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         return Opened(frame, fps, self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
 
-    def _grab(self) -> bool:
-        try:
-            return self._capture is not None and self._capture.grab()
-        except cv2.error:
-            return False
-
     def _read(self) -> Frame | None:
         if self._capture is None:
             return None
         try:
-            whole, frame = self._capture.read()
+            frame = read_frame(self._capture, self._read_seconds)
         except cv2.error:
             return None
-        return _as_bgr(frame) if whole else None
+        return None if frame is None else _as_bgr(frame)
 
     def _release(self) -> None:
         if self._capture is not None:

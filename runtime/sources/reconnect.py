@@ -13,7 +13,7 @@ LONGEST_SILENCE = 3600.0
 
 @dataclass(frozen=True)
 class LiveSettings:
-    """How a live source connects. All times are in seconds.
+    """How a live source connects and decodes. All times are in seconds.
 
     Attributes:
         attempts: How often the first connection is tried before the source cannot be opened.
@@ -27,6 +27,9 @@ class LiveSettings:
             an outage that lasts is told again after this time, then after twice the time, and so on
             up to once in an hour.
         reconnect_seconds: How long an outage may last until the source ends; None for ever.
+        decode_threads: Threads that decode the stream of a URL. Every one beyond the first holds
+            a frame back, and an outage is noticed that many times ``read_seconds`` later; pictures
+            that one thread does not decode in time need them all the same.
 
     Raises:
         UserError: ``reconnect_seconds`` is negative or not a number.
@@ -40,6 +43,7 @@ class LiveSettings:
     steady_seconds: float = 5.0
     quiet_seconds: float = 60.0
     reconnect_seconds: float | None = None
+    decode_threads: int = 1
 
     def __post_init__(self) -> None:
         limit = self.reconnect_seconds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,32 @@ from runtime.sources.base import DEFAULT_FPS, Frame, FrameSource
 # Containers round or estimate their number of frames; only a larger gap means a cut file.
 TOLERATED_FRAMES = 2
 TOLERATED_SHARE = 0.01
+# In a row; at the end of a file, this many take some milliseconds.
+FAILED_READS = 1000
+
+
+def read_frame(capture: cv2.VideoCapture, seconds: float = 1.0) -> Frame | None:
+    """Read the next frame that decodes.
+
+    OpenCV reports every packet that FFmpeg cannot decode in the way it reports the end. What
+    follows may be in order, so failures count as the end only when there are many of them or when
+    they take long.
+
+    Args:
+        capture: An opened capture.
+        seconds: No attempt begins later than this.
+
+    Returns:
+        The frame as OpenCV gives it, which is uint8 BGR ``[H, W, 3]`` from FFmpeg; None at the end.
+    """
+    deadline = time.monotonic() + seconds
+    for _ in range(FAILED_READS):
+        whole, frame = capture.read()
+        if whole:
+            return frame  # type: ignore[return-value]
+        if time.monotonic() >= deadline:
+            break
+    return None
 
 
 class Recording(FrameSource):
@@ -31,12 +58,9 @@ class Recording(FrameSource):
         self.close()
         capture = self._capture = self._open()
         count = 0
-        while True:
-            whole, frame = capture.read()
-            if not whole:
-                break
+        while (frame := read_frame(capture)) is not None:
             count += 1
-            yield frame  # type: ignore[misc]  # VideoCapture gives uint8 BGR
+            yield frame
         capture.release()
         self._capture = None
         if self.length is not None:
@@ -77,8 +101,8 @@ class VideoSource(Recording):
         capture = self._open()
         try:
             # The first frame proves that the video decodes, and has the size after rotation.
-            whole, frame = capture.read()
-            if not whole:
+            frame = read_frame(capture)
+            if frame is None:
                 raise self._not_a_video()
             self.size_wh = (frame.shape[1], frame.shape[0])
             self.fps = fps or plausible_fps(capture.get(cv2.CAP_PROP_FPS))

@@ -12,6 +12,7 @@ import re
 import socket
 import struct
 import threading
+from contextlib import suppress
 
 import numpy as np
 
@@ -98,10 +99,11 @@ class RtspServer:
         threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 
     def stop(self) -> None:
-        """Cut every connection and let nobody in."""
+        """Cut every connection and let nobody in; it may be stopped already."""
         with self._lock:
             # Closing alone would not wake the thread that waits in accept.
-            self._listener.shutdown(socket.SHUT_RDWR)
+            with suppress(OSError):
+                self._listener.shutdown(socket.SHUT_RDWR)
             self._listener.close()
         self.cut()
 
@@ -109,10 +111,8 @@ class RtspServer:
         """Cut every connection; new ones are let in."""
         with self._lock:
             for connection in self._connections:
-                try:
+                with suppress(OSError):  # The client may have been first.
                     connection.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    pass  # The client was first.
 
     def _accept(self, listener: socket.socket) -> None:
         while True:
@@ -121,6 +121,9 @@ class RtspServer:
             except OSError:
                 return
             with self._lock:
+                if listener.fileno() < 0:
+                    connection.close()
+                    return
                 self._connections.add(connection)
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
