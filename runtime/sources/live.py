@@ -177,7 +177,9 @@ def camera_capture(device: int | str) -> cv2.VideoCapture:
 def pipeline_capture(pipeline: str, settings: LiveSettings) -> cv2.VideoCapture:
     """Start a GStreamer pipeline, which must end in an ``appsink``."""
     capture = cv2.VideoCapture()
-    capture.open(pipeline, cv2.CAP_GSTREAMER, _time_limits(settings))
+    # The system's OpenCV may be older than ours; before 4.7, time limits are an error to it.
+    limits = (cv2.getVersionMajor(), cv2.getVersionMinor()) >= (4, 7)
+    capture.open(pipeline, cv2.CAP_GSTREAMER, _time_limits(settings) if limits else [])
     return capture
 
 

@@ -126,7 +126,7 @@ class OutageReport:
             if self._told:
                 self._told_at = now
                 silent = now - since
-                what = f"no frame for {silent:.0f} s" if silent >= 1 else "the stream ended"
+                what = f"no frame for {silent:.0f} s" if silent >= 1 else "the stream broke off"
                 count = f", outage {self.outages}" if self.outages > 1 else ""
                 self._tell(f"{self._name} is lost ({what}{count}): {retry}")
         elif now >= self._remind_at:

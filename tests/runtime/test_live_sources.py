@@ -160,9 +160,9 @@ def test_few_lines_about_many_outages():
     assert (report.outages, report.lost_seconds) == (300, 300)
     assert len(lines) == 20
     assert lines[:4] == [
-        "cam is lost (the stream ended): trying again in 0.5 s",
+        "cam is lost (the stream broke off): trying again in 0.5 s",
         "cam is back after 1 s",
-        "cam is lost (the stream ended, outage 31): trying again in 0.5 s",
+        "cam is lost (the stream broke off, outage 31): trying again in 0.5 s",
         "cam is back after 1 s",
     ]
 

@@ -96,7 +96,7 @@ def test_stream_that_is_cut_comes_back(capfd, auth):
     assert server.refused > 0 and server.played == 2
     where = f"rtsp://***@127.0.0.1:{server.port}/blobs"
     assert source.name == where
-    assert lines[0] == f"{where} is lost (the stream ended): trying again in 0.02 s"
+    assert lines[0] == f"{where} is lost (the stream broke off): trying again in 0.02 s"
     assert lines[1] == f"{where} is still lost after 0 s: trying again in 0.04 s"
     assert lines[2] == f"{where} is still lost after 0 s: trying again in 0.08 s"
     assert lines[-1].startswith(f"{where} is back after ")

@@ -89,6 +89,38 @@ def test_cut_video_yields_what_decodes_and_then_tells(cut_video):
     assert f"after {len(frames)} of" in str(caught.value)
 
 
+@pytest.mark.parametrize("codec", ["MJPG", "mp4v"])
+@pytest.mark.parametrize(("share", "fewest"), [(0.02, 95), (0.3, 60)])
+def test_frames_behind_a_damage_are_used(tmp_path, capfd, codec, share, fewest):
+    path = tmp_path / ("clip.avi" if codec == "MJPG" else "clip.mp4")
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), 10.0, SIZE_WH)
+    for index in range(100):
+        # The last frames can be told from those before the damage.
+        writer.write(blob_frame(index) if index < 90 else np.full_like(blob_frame(0), 250))
+    writer.release()
+    content = bytearray(path.read_bytes())
+    start, size = len(content) // 2, int(share * len(content))
+    content[start : start + size] = np.random.default_rng(0).bytes(size)
+    path.write_bytes(content)
+    frames = []
+    try:
+        for frame in open_source(path):
+            frames.append(frame)
+    except UserError as error:
+        assert "ended after" in str(error) and share > 0.02
+    assert fewest <= len(frames) <= 100
+    assert frames[-1].mean() > 240
+    assert capfd.readouterr() == ("", "")
+
+
+def test_video_without_frames(tmp_path):
+    path = tmp_path / "empty.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10.0, SIZE_WH)
+    writer.release()
+    with pytest.raises(UserError, match=r"empty\.avi is not a video"):
+        open_source(path)
+
+
 def test_header_off_by_two_is_tolerated(video):
     source = open_source(video)
     source.length = 22
@@ -103,6 +135,30 @@ def test_images_come_in_natural_order(tmp_path):
     assert (source.name, source.fps, source.length) == ("walk", 30.0, 12)
     for index, frame in enumerate(source):
         np.testing.assert_array_equal(frame, blob_frame(index))
+
+
+def test_pattern_of_images(tmp_path, monkeypatch):
+    write_images(tmp_path / "walk", 12)
+    (tmp_path / "walk" / "frame1.txt").write_text("no image")
+    source = open_source(str(tmp_path / "walk" / "frame1*"), fps=5)
+    assert (source.name, source.fps, source.length) == ("walk", 5, 3)
+    for index, frame in zip((1, 10, 11), source, strict=True):
+        np.testing.assert_array_equal(frame, blob_frame(index))
+    monkeypatch.chdir(tmp_path / "walk")
+    assert open_source("*.png").name == "walk"
+    assert open_source("../**/*[0-4].png").length == 7
+
+
+def test_pattern_that_matches_no_image(tmp_path):
+    (tmp_path / "a.txt").write_text("no image")
+    with pytest.raises(UserError, match=r"no image is named like .*\*: check the pattern"):
+        open_source(str(tmp_path / "*"))
+
+
+def test_file_whose_name_looks_like_a_pattern(video, tmp_path):
+    path = tmp_path / "walk[1]?.avi"
+    path.write_bytes(video.read_bytes())
+    assert open_source(str(path)).length == 20
 
 
 def test_unreadable_image_is_named(tmp_path):
