@@ -35,6 +35,7 @@ class Named(FrameSource):
         ("http://cam/v?access_token=geheim", "http://cam/v?access_token=***"),
         ("http://cam/v?X-Amz-Signature=geheim#t", "http://cam/v?X-Amz-Signature=***"),
         ("http://cam/v?API%5FKEY%3Dgeheim", "http://cam/v?API%5FKEY%3D***"),
+        ("http://a/?u=b%3Fpwd%3Dgeheim%26token%3Dheim", "http://a/?u=b%3Fpwd%3D***"),
         ("rtsp://cam/user=admin_password=geheim_channel=1", "rtsp://cam/user=***"),
         ("http://a/?u=rtsp%3A%2F%2Fadm%3Ageheim%40b", "http://a/?u=rtsp%3A%2F%2F***%40b"),
         (
