@@ -140,15 +140,20 @@ def export_forms(
     """Compare PyTorch, a straightforward export and the fused graphs: time and parity.
 
     Takes about an hour on two cores, half of it to train the models. They are trained on the
-    footage in ../shared and kept in out/export, where what is finished is not made again.
+    footage in ../shared and kept in out/export, where what is finished is not made again. Rows of
+    models that are not measured stay in the file of --json.
     """
-    from benchmarks.export import MODELS, measure, print_record
+    import json
+
+    from benchmarks.export import MODELS, measure, print_record, with_other_models
 
     unknown = set(models) - set(MODELS)
     if unknown:
         raise UserError(f"--model {min(unknown)}: choose from {', '.join(MODELS)}")
     _check_output(json_file)
     record = measure(threads, backend, models or tuple(MODELS))
+    if json_file is not None and json_file.exists():
+        record = with_other_models(record, json.loads(json_file.read_text(encoding="utf-8")))
     print_record(record)
     _write_json(json_file, record)
 

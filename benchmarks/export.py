@@ -92,6 +92,7 @@ def measure(
     for name, size_wh in itertools.product(models, SIZES):
         console().print(f"\n{name} at {size_wh[0]}x{size_wh[1]}", style="bold")
         rows += measure_model(name, size_wh, out, calibration, threads, backend)
+    named = "".join(f" --model {name}" for name in models) if len(models) < len(MODELS) else ""
     return {
         "rows": rows,
         "settings": {
@@ -102,9 +103,34 @@ def measure(
             "backend": backend,
             "pictures_trained_on": {name: MODELS[name] for name in models},
         },
-        "command": f"kd-bench export --threads {threads}" if threads else "kd-bench export",
+        "command": "kd-bench export" + (f" --threads {threads}" if threads else "") + named,
         "environment": surroundings,
     }
+
+
+def with_other_models(record: dict[str, Any], earlier: dict[str, Any]) -> dict[str, Any]:
+    """Add the rows of models that only an earlier record has.
+
+    Measuring all takes hours on a small machine; a model can be measured again alone. ``earlier``
+    of the result holds the settings, command and environment of the rows taken over, by model.
+
+    Args:
+        record: What ``measure`` returned.
+        earlier: The same of another run, or an earlier result of this function.
+
+    Returns:
+        A record with the rows of both, in the order of ``MODELS``.
+    """
+    measured = {row["model"] for row in record["rows"]}
+    kept = [row for row in earlier["rows"] if row["model"] not in measured]
+    origin = {key: value for key, value in earlier.items() if key not in ("rows", "earlier")}
+    origins = earlier.get("earlier", {})
+    taken = {row["model"]: origins.get(row["model"], origin) for row in kept}
+    rows = sorted(
+        record["rows"] + kept,
+        key=lambda row: (list(MODELS).index(row["model"]), SIZES.index(tuple(row["size_wh"]))),
+    )
+    return {**record, "rows": rows, **({"earlier": taken} if taken else {})}
 
 
 def train(name: str, out: Path) -> None:

@@ -1,4 +1,4 @@
-"""``kd-bench runtime``: what the loop round the network costs, how long it lasts, what it stands."""
+"""``kd-bench runtime``: what stands round the network: its cost, its endurance, its faults."""
 
 from __future__ import annotations
 

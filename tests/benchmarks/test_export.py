@@ -14,7 +14,16 @@ from click.testing import CliRunner
 
 import benchmarks.variants
 from benchmarks.cli import cli
-from benchmarks.export import CONFIG, MODELS, PRECISIONS, SIZES, latency_markdown, row_of, tables
+from benchmarks.export import (
+    CONFIG,
+    MODELS,
+    PRECISIONS,
+    SIZES,
+    latency_markdown,
+    row_of,
+    tables,
+    with_other_models,
+)
 from benchmarks.straightforward import PlainDetector, decode_maps, export_plainly, window_maximum
 from benchmarks.variants import PLAIN, ROUNDS, TOPK, Variant, time_in_turns, torch_forms
 from export.reference import torch_detections
@@ -138,3 +147,22 @@ def test_the_record_is_whole_and_the_readme_quotes_it() -> None:
     assert {row["form"] for row in rows} >= set(PRECISIONS)
     assert all(row["passed"] for row in rows if row["form"] == "fp32")
     assert latency_markdown(record) in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_model_measured_again_takes_the_place_of_its_rows_and_of_no_others() -> None:
+    def record(when: str, *models: str) -> dict[str, Any]:
+        rows = [{"model": model, "size_wh": list(SIZES[0]), "ms": when} for model in models]
+        return {"rows": rows, "command": when}
+
+    first = with_other_models(record("monday", "yolov5s", "nano"), record("before", "nano"))
+    assert first["rows"] == record("monday", "yolov5s", "nano")["rows"] and "earlier" not in first
+    second = with_other_models(record("tuesday", "nano", "dla_34"), first)
+    found = [(row["model"], row["ms"]) for row in second["rows"]]
+    assert found == [("dla_34", "tuesday"), ("yolov5s", "monday"), ("nano", "tuesday")]
+    assert second["command"] == "tuesday"
+    assert second["earlier"] == {"yolov5s": {"command": "monday"}}
+    third = with_other_models(record("friday", "dla_34"), second)
+    assert third["earlier"] == {
+        "yolov5s": {"command": "monday"},
+        "nano": {"command": "tuesday"},
+    }
