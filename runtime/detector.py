@@ -150,6 +150,33 @@ class Detector:
             found.append((detections, seconds))
         return found
 
+    def gather(
+        self, frames: Sequence[Frame], memory: npt.NDArray[np.uint8] | None = None
+    ) -> tuple[npt.NDArray[np.uint8], list[LetterboxGeometry]]:
+        """Prepare the frames of one run outside the engine, for instance while it runs others.
+
+        Args:
+            frames: uint8 BGR ``[H, W, 3]`` each; no more than ``engine.largest_batch``.
+            memory: uint8 ``[N, H, W, 3]`` of ``info.frames_wh`` to write to; new memory when it is
+                not given or too small.
+
+        Returns:
+            What ``engine.run`` takes, and where each frame lies in it, which ``decode`` needs.
+
+        Raises:
+            UserError: The model takes frames of another size.
+        """
+        if self._takes_any_memory and len(frames) == self.engine.smallest_batch == 1:
+            geometry = self._prepare(frames[0])
+            return self._prepare.buffer, [geometry]
+        # What an engine takes at least is filled up with whatever lies in the memory.
+        slots = max(len(frames), self.engine.smallest_batch)
+        if memory is None or len(memory) < slots:
+            width, height = self.info.frames_wh
+            memory = np.zeros((slots, height, width, 3), np.uint8)
+        used = memory[:slots]
+        return used, [self._prepare(frame, used[slot]) for slot, frame in enumerate(frames)]
+
     def preprocess(self, frame: Frame, slot: int = 0, slots: int = 1) -> LetterboxGeometry:
         """Prepare a frame for the network: letterbox it, unless the graph does that itself.
 

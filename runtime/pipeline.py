@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from runtime.channels import Channel, End, Inbox
-from runtime.detector import Detector, load
+from runtime.detector import Detector, Outputs, load
 from runtime.errors import UserError
+from runtime.preprocess import LetterboxGeometry
 from runtime.sources import FrameSource, open_source
 from runtime.sources.base import Frame
 from runtime.tracking.config import TrackerConfig
 from runtime.tracking.tracker import Tracker
-from runtime.types import Detections, FrameResult, Tracks
+from runtime.types import FrameResult
 
 # Stages of a frame in their order. Reading is the source's business, the others are the tracker's.
 STAGES = ("read", "preprocess", "network", "decode", "association")
 
 # Frames that may wait between two stages. Enough to bridge a slow one, few enough to be up to date.
 QUEUE_SIZE = 4
+SPARE_MEMORIES = 3
+SWITCH_SECONDS = 0.0005
 # A thread that waits for a camera notices after its time-out that nobody wants its frames any more.
 PATIENCE_SECONDS = 2.0
 
@@ -36,12 +44,28 @@ class _Item:
     index: int
     timestamp: float
     frame: Frame
-    detections: Detections
     stage_seconds: dict[str, float] = field(default_factory=dict)
 
 
+@dataclass
+class _Run:
+    """The frames of one run of the network.
+
+    Attributes:
+        items: The frames.
+        memory: uint8 ``[N, H, W, 3]``, what the network takes.
+        geometries: Where each frame lies in it.
+        outputs: What the network gave.
+    """
+
+    items: list[_Item]
+    memory: npt.NDArray[np.uint8]
+    geometries: list[LetterboxGeometry]
+    outputs: Outputs = field(default_factory=dict)
+
+
 class Pipeline:
-    """Reads, detects and associates at the same time, each in a thread of its own.
+    """Reads, prepares, detects and associates at the same time, each in a thread of its own.
 
     Frames of all sources go through one detector, in batches where the model takes several at a
     time. Each source has its own tracker, and sees what it would see alone. Iterating starts the
@@ -78,8 +102,10 @@ class Pipeline:
         self._max_frames = max_frames
         self._drop_late = drop_late
         self._inbox: Inbox[_Item] = Inbox(len(self._sources), QUEUE_SIZE)
-        self._detected: Channel[_Item | tuple[int, End]] = Channel(QUEUE_SIZE)
+        self._prepared: Channel[_Run | tuple[int, End]] = Channel(1)
+        self._detected: Channel[_Run | tuple[int, End]] = Channel(QUEUE_SIZE)
         self._tracked: Channel[FrameResult | tuple[int, End]] = Channel(QUEUE_SIZE)
+        self._spare: deque[npt.NDArray[np.uint8]] = deque()
         self.errors: list[UserError | None] = [None] * len(self._sources)
         self.ended = [False] * len(self._sources)
 
@@ -103,9 +129,13 @@ class Pipeline:
                 threading.Thread(target=self._read, args=(number,), daemon=True)
                 for number in range(len(self._sources))
             ),
+            threading.Thread(target=self._prepare, daemon=True),
             threading.Thread(target=self._detect, daemon=True),
             threading.Thread(target=self._associate, daemon=True),
         ]
+        # Python lets a thread wait five milliseconds for another, as long as a network may take.
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(min(interval, SWITCH_SECONDS))
         for thread in threads:
             thread.start()
         try:
@@ -116,6 +146,7 @@ class Pipeline:
                     self._note_end(*item)
         finally:
             self._inbox.cancel()
+            self._prepared.cancel()
             self._detected.cancel()
             self._tracked.cancel()
             for source in self._sources:
@@ -124,6 +155,7 @@ class Pipeline:
                     source.close()
             for thread in threads:
                 thread.join(PATIENCE_SECONDS)
+            sys.setswitchinterval(interval)
 
     def _note_end(self, number: int, end: End) -> None:
         self.ended[number] = True
@@ -141,7 +173,7 @@ class Pipeline:
         try:
             start = clock()
             for index, (timestamp, frame) in enumerate(islice(source.timed(), self._max_frames)):
-                item = _Item(number, index, timestamp, frame, Detections.empty())
+                item = _Item(number, index, timestamp, frame)
                 item.stage_seconds["read"] = clock() - start
                 if not self._inbox.put(number, item, drops):
                     return
@@ -151,50 +183,82 @@ class Pipeline:
         else:
             self._inbox.end(number)
 
-    def _detect(self) -> None:
-        """Take frames out of the inbox and find what is in them."""
+    def _prepare(self) -> None:
+        """Take frames out of the inbox and letterbox them, while the network runs others."""
         try:
             while taken := self._inbox.take():
                 items = [item for _, item in taken if isinstance(item, _Item)]
-                for item, (detections, seconds) in zip(
-                    items, self._detector.detect_timed([item.frame for item in items]), strict=True
-                ):
-                    item.detections = detections
-                    item.stage_seconds.update(seconds)
-                    self._detected.put(item)
+                for start in range(0, len(items), self._detector.engine.largest_batch):
+                    stop = start + self._detector.engine.largest_batch
+                    self._prepared.put(self._gather(items[start:stop]))
                 for number, end in taken:
                     if isinstance(end, End):
-                        self._detected.put((number, end))
+                        self._prepared.put((number, end))
+        except BaseException as error:
+            self._prepared.close(error)
+        else:
+            self._prepared.close()
+
+    def _gather(self, items: list[_Item]) -> _Run:
+        """Prepare the frames of one run."""
+        start = time.perf_counter()
+        memory = self._spare.pop() if self._spare else None
+        used, geometries = self._detector.gather([item.frame for item in items], memory)
+        share = (time.perf_counter() - start) / len(items)
+        for item in items:
+            item.stage_seconds["preprocess"] = share
+        return _Run(items, used, geometries)
+
+    def _detect(self) -> None:
+        """Run the network and nothing else."""
+        try:
+            for run in self._prepared:
+                if isinstance(run, _Run):
+                    start = time.perf_counter()
+                    run.outputs = self._detector.engine.run(run.memory)
+                    share = (time.perf_counter() - start) / len(run.items)
+                    for item in run.items:
+                        item.stage_seconds["network"] = share
+                    self._recycle(run)
+                self._detected.put(run)
         except BaseException as error:
             self._detected.close(error)
         else:
             self._detected.close()
 
+    def _recycle(self, run: _Run) -> None:
+        """Keep the memory of a run for another; a graph that letterboxes has the frame itself."""
+        if self._detector.info.preprocess == "host" and len(self._spare) < SPARE_MEMORIES:
+            self._spare.append(run.memory)
+
     def _associate(self) -> None:
-        """Link what was found to tracks."""
-        clock = time.perf_counter
+        """Turn what the network gave into detections, and link these to tracks."""
         try:
-            for item in self._detected:
-                if isinstance(item, _Item):
-                    start = clock()
-                    tracks = self._trackers[item.source].update(
-                        item.detections, item.frame, item.timestamp
-                    )
-                    item.stage_seconds["association"] = clock() - start
-                    self._tracked.put(self._result(item, tracks))
+            for run in self._detected:
+                if isinstance(run, _Run):
+                    for row, item in enumerate(run.items):
+                        self._tracked.put(self._follow(run, row, item))
                 else:
-                    self._tracked.put(item)
+                    self._tracked.put(run)
         except BaseException as error:
             self._tracked.close(error)
         else:
             self._tracked.close()
 
-    def _result(self, item: _Item, tracks: Tracks) -> FrameResult:
+    def _follow(self, run: _Run, row: int, item: _Item) -> FrameResult:
+        clock = time.perf_counter
+        start = clock()
+        detections = self._detector.decode(run.outputs, run.geometries[row], row)
+        decoded = clock()
+        tracker = self._trackers[item.source]
+        tracks = tracker.update(detections, item.frame, item.timestamp)
+        item.stage_seconds["decode"] = decoded - start
+        item.stage_seconds["association"] = clock() - decoded
         return FrameResult(
             item.index,
             item.timestamp,
             item.frame,
-            item.detections,
+            detections,
             tracks,
             item.stage_seconds,
             self._names[item.source],

@@ -129,7 +129,7 @@ def test_leaving_early_ends_all_threads(detector, live):
     source = Scripted("a", count=10**6, live=live)
     results = iter(Pipeline([source], detector, [make_tracker(detector, 10)]))
     next(results)
-    assert len(set(threading.enumerate()) - before) == 3
+    assert len(set(threading.enumerate()) - before) == 4
     results.close()
     assert source.closed.is_set() == live
     assert not set(threading.enumerate()) - before
@@ -138,19 +138,19 @@ def test_leaving_early_ends_all_threads(detector, live):
 @pytest.mark.parametrize("drop_late", [True, False])
 def test_only_live_sources_drop_frames_and_the_numbers_tell(detector, monkeypatch, drop_late):
     all_read = threading.Event()
-    infer = type(detector).infer
+    run = type(detector.engine).run
 
-    def slow(self, *arguments):
+    def slow(self, frames):
         # The network waits until all frames were there, or could not be.
         if drop_late:
             all_read.wait(10)
-        return infer(self, *arguments)
+        return run(self, frames)
 
     def note(index):
         if index == 29:
             all_read.set()
 
-    monkeypatch.setattr(type(detector), "infer", slow)
+    monkeypatch.setattr(type(detector.engine), "run", slow)
     source = Scripted("camera", count=30, live=True, gate=note)
     tracker = make_tracker(detector, source.fps)
     pipeline = Pipeline([source], detector, [tracker], drop_late=drop_late)
@@ -172,3 +172,23 @@ def test_a_recording_never_drops_however_slow_its_reader(detector):
         waits.wait(0.002)
         count += 1
     assert count == 60 and pipeline.dropped == 0
+
+
+def test_an_engine_that_wants_more_frames_than_there_are_gets_them(tmp_path, monkeypatch, video):
+    write_stub_model(tmp_path / "m.onnx", dynamic_batch=True)
+    detector = load(tmp_path / "m.onnx", threads=1)
+    counts = []
+    run = type(detector.engine).run
+
+    def note(self, frames):
+        counts.append(len(frames))
+        return run(self, frames)
+
+    with open_source(video) as source:
+        expected = plainly(source, detector)
+        monkeypatch.setattr(type(detector.engine), "run", note)
+        monkeypatch.setattr(detector.engine, "smallest_batch", 3)
+        results = list(Pipeline([source], detector, [make_tracker(detector, source.fps)]))
+    detector.close()
+    same(results, expected)
+    assert counts == [3] * 20
