@@ -8,6 +8,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from runtime.console import warn
 from runtime.errors import UserError
 from runtime.files import existing_file
 from runtime.opencv import cv2
@@ -23,10 +24,6 @@ FAILED_READS = 1000
 def read_frame(capture: cv2.VideoCapture, seconds: float = 1.0) -> Frame | None:
     """Read the next frame that decodes.
 
-    OpenCV reports every packet that FFmpeg cannot decode in the way it reports the end. What
-    follows may be in order, so failures count as the end only when there are many of them or when
-    they take long.
-
     Args:
         capture: An opened capture.
         seconds: No attempt begins later than this.
@@ -34,33 +31,65 @@ def read_frame(capture: cv2.VideoCapture, seconds: float = 1.0) -> Frame | None:
     Returns:
         The frame as OpenCV gives it, which is uint8 BGR ``[H, W, 3]`` from FFmpeg; None at the end.
     """
+    return read_on(capture, seconds)[1]
+
+
+def read_on(capture: cv2.VideoCapture, seconds: float = 1.0) -> tuple[int, Frame | None]:
+    """Read like ``read_frame``, and tell how many attempts failed before.
+
+    OpenCV reports every packet that FFmpeg cannot decode in the way it reports the end. What
+    follows may be in order, so failures count as the end only when there are many of them or when
+    they take long.
+    """
     deadline = time.monotonic() + seconds
-    for _ in range(FAILED_READS):
+    failures = 0
+    while failures < FAILED_READS:
         whole, frame = capture.read()
         if whole:
-            return frame  # type: ignore[return-value]
+            return failures, frame  # type: ignore[return-value]
+        failures += 1
         if time.monotonic() >= deadline:
             break
-    return None
+    return failures, None
 
 
 class Recording(FrameSource):
-    """Frames that have an end: what video files and remote recordings share."""
+    """Frames that have an end: what video files and remote recordings share.
+
+    The last whole frame stands in for each damaged one behind it, so that all others keep their
+    number and time.
+    """
 
     _capture: cv2.VideoCapture | None = None
 
     def __iter__(self) -> Iterator[Frame]:
-        """Yield the frames that decode.
+        """Yield the frames, and warn at the end where some were damaged.
 
         Raises:
-            UserError: After the last of them, when the container promised noticeably more.
+            UserError: After the last that decodes, when the container promised noticeably more.
         """
         self.close()
         capture = self._capture = self._open()
-        count = 0
-        while (frame := read_frame(capture)) is not None:
-            count += 1
-            yield frame
+        count = stood_in = 0
+        before: Frame | None = None
+        try:
+            while True:
+                failures, frame = read_on(capture)
+                if frame is None:
+                    break
+                if before is not None:
+                    for _ in range(self._missing(count, failures)):
+                        count, stood_in = count + 1, stood_in + 1
+                        yield before.copy()
+                count += 1
+                before = frame
+                yield frame
+        finally:
+            if stood_in:
+                warn(
+                    f"{self.name} has {stood_in} damaged frames among the first {count}: the last "
+                    "whole frame stands in for each, copy the video again if that is too many"
+                )
         capture.release()
         self._capture = None
         if self.length is not None:
@@ -73,6 +102,12 @@ class Recording(FrameSource):
         if self._capture is not None:
             self._capture.release()
             self._capture = None
+
+    def _missing(self, count: int, failures: int) -> int:
+        """Return how many frames were lost with as many packets, behind ``count`` frames."""
+        # Some codecs give a frame in several packets: never more than the container promised.
+        most = failures if self.length is None else max(self.length - count - 1, 0)
+        return min(failures, most)
 
     @abstractmethod
     def _open(self) -> cv2.VideoCapture:
