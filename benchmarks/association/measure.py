@@ -160,6 +160,30 @@ def association_markdown(record: dict[str, Any]) -> str:
     return markdown_table(COLUMNS, [association_cells(row) for row in record["rows"]])
 
 
+def association_summary(record: dict[str, Any]) -> str:
+    """Render one line per tracker: median ms per frame by number of objects, and IDF1.
+
+    Args:
+        record: What ``measure_association`` returned.
+    """
+    objects = record["settings"]["objects"]
+    by_tracker: dict[str, dict[int, dict[str, Any]]] = {}
+    for row in record["rows"]:
+        by_tracker.setdefault(row["tracker"], {})[row["objects"]] = row
+    middle = objects[len(objects) // 2]
+    columns = ("tracker", "embeddings", *(f"{count} objects" for count in objects), "IDF1")
+    cells = [
+        (
+            name,
+            "yes" if rows[middle]["embeddings"] else "no",
+            *(f"{rows[count]['median_ms']:.2f} ms" for count in objects),
+            f"{rows[middle]['IDF1']:.3f}",
+        )
+        for name, rows in by_tracker.items()
+    ]
+    return markdown_table(columns, cells)
+
+
 def print_association(record: dict[str, Any]) -> None:
     """Print what ``measure_association`` returned on standard output."""
     for count in record["settings"]["objects"]:

@@ -14,6 +14,7 @@ from benchmarks.association import peers
 from benchmarks.association.crowd import make_crowd, score
 from benchmarks.association.measure import (
     association_markdown,
+    association_summary,
     measure_association,
     print_association,
 )
@@ -96,6 +97,9 @@ def test_record_has_a_row_for_each_tracker_and_crowd(quick, capsys):
     # Numbers by the order of scores follow nobody.
     assert rows["kd-mot, default"]["IDF1"] > rows["echo"]["IDF1"]
     assert len(association_markdown(record).splitlines()) == 2 + 2 * 5
+    summary = association_summary(record).splitlines()
+    assert summary[0] == "| tracker | embeddings | 4 objects | 6 objects | IDF1 |"
+    assert len(summary) == 2 + 5
     print_association(record)
     shown = capsys.readouterr().out
     assert "Association of 6 people" in shown and "no-such-package" in shown
