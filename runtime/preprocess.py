@@ -18,6 +18,7 @@ from runtime.model_info import ModelInfo
 from runtime.opencv import cv2
 
 BORDER_GREY = 127
+MOST_SIZES_BETWEEN = 16  # kept for the next frame; sources of more sizes are rare
 
 ResizeKind = Literal["area", "linear"]
 INTERPOLATION: dict[ResizeKind, int] = {"area": cv2.INTER_AREA, "linear": cv2.INTER_LINEAR}
@@ -152,9 +153,28 @@ def letterbox(frame: ByteArray, out: ByteArray) -> LetterboxGeometry:
     Raises:
         ValueError: An array has another shape or type.
     """
+    return _letterbox(frame, out, {})
+
+
+def _letterbox(
+    frame: ByteArray, out: ByteArray, between: dict[tuple[int, int], ByteArray]
+) -> LetterboxGeometry:
+    """Letterbox; what stands between two steps of resizing is kept in ``between`` by its size."""
     geometry = letterbox_geometry(_size_wh(frame), _size_wh(out))
     _paint_border(out, geometry)
-    _resize_into(frame, out, geometry)
+    width, height = geometry.resized_wh
+    inside = out[geometry.top : geometry.top + height, geometry.left : geometry.left + width]
+    steps = resize_steps(geometry.frame_size_wh, geometry.resized_wh)
+    if not steps:
+        inside[...] = frame
+    for number, (size_wh, kind) in enumerate(steps, 1):
+        target = inside
+        if number < len(steps):
+            if size_wh not in between:
+                between[size_wh] = np.empty((size_wh[1], size_wh[0], 3), np.uint8)
+            target = between[size_wh]
+        cv2.resize(frame, size_wh, dst=target, interpolation=INTERPOLATION[kind])
+        frame = target
     return geometry
 
 
@@ -179,10 +199,13 @@ class Letterboxer:
     def __init__(self, input_size_wh: tuple[int, int]) -> None:
         width, height = input_size_wh
         self.buffer: ByteArray = np.empty((1, height, width, 3), np.uint8)
+        self._between: dict[tuple[int, int], ByteArray] = {}
 
     def __call__(self, frame: ByteArray, out: ByteArray | None = None) -> LetterboxGeometry:
         """Letterbox ``frame`` into the buffer, or into ``out``; see ``Preprocessor``."""
-        return letterbox(frame, self.buffer[0] if out is None else out)
+        if len(self._between) > MOST_SIZES_BETWEEN:
+            self._between.clear()
+        return _letterbox(frame, self.buffer[0] if out is None else out, self._between)
 
 
 class CameraFrames:
@@ -262,19 +285,6 @@ def _size_wh(picture: ByteArray) -> tuple[int, int]:
     if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
         raise ValueError(f"expected uint8 [H, W, 3], got {picture.dtype} {list(picture.shape)}")
     return picture.shape[1], picture.shape[0]
-
-
-def _resize_into(frame: ByteArray, out: ByteArray, geometry: LetterboxGeometry) -> None:
-    width, height = geometry.resized_wh
-    inside = out[geometry.top : geometry.top + height, geometry.left : geometry.left + width]
-    steps = resize_steps(geometry.frame_size_wh, geometry.resized_wh)
-    if not steps:
-        inside[...] = frame
-        return
-    for size_wh, kind in steps[:-1]:
-        frame = cv2.resize(frame, size_wh, interpolation=INTERPOLATION[kind])  # type: ignore[assignment]
-    size_wh, kind = steps[-1]
-    cv2.resize(frame, size_wh, dst=inside, interpolation=INTERPOLATION[kind])
 
 
 def _paint_border(out: ByteArray, geometry: LetterboxGeometry) -> None:
