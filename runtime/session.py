@@ -110,6 +110,7 @@ class Session:
         self._timings = {stage: Timings() for stage in (*STAGES, "write")}
         self._tracking = Timings()
         self._interrupted = False
+        self._told: list[UserError] = []
 
     def run(self) -> None:
         """Work until the sources end or the user wants it to, then say how it went.
@@ -134,11 +135,12 @@ class Session:
             except KeyboardInterrupt:
                 self._interrupted = True
         self._report()
+        errors = [one for one in (failure, *self._pipeline.errors) if one is not None]
+        # The last one becomes the message of the whole run, unless that ends by interruption.
+        for one in errors if self._interrupted else errors[:-1]:
+            self._tell(one)
         if self._interrupted:
             raise KeyboardInterrupt
-        errors = [one for one in (failure, *self._pipeline.errors) if one is not None]
-        for one in errors[:-1]:
-            warn(str(one))
         if errors:
             raise errors[-1]
 
@@ -193,9 +195,19 @@ class Session:
 
     def _close_ended(self, names: Sequence[str]) -> None:
         """Give the files of sources that have ended their final names."""
-        for name, ended in zip(names, self._pipeline.ended, strict=True):
+        pipeline = self._pipeline
+        for name, ended, error in zip(names, pipeline.ended, pipeline.errors, strict=True):
             if ended:
                 self._tracks[name].opened.close()
+                # Where others go on, perhaps for weeks, the end of the run is too late.
+                if error is not None and not all(pipeline.ended):
+                    self._tell(error)
+
+    def _tell(self, error: UserError) -> None:
+        """Warn about an error, once."""
+        if error not in self._told:
+            self._told.append(error)
+            warn(str(error))
 
     def _report(self) -> None:
         """Print latency per stage and where the files are, on standard output."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -192,6 +193,38 @@ def start(video, model, out, *options):
         if growing.exists() and growing.read_bytes().count(b"\n") > 30:
             return process
     raise AssertionError(process.stderr.read())
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_what_broke_a_source_is_told_while_others_go_on(
+    tmp_path, cut_video, long_video, stub_model, monkeypatch, capfd, interrupted
+):
+    update = Tracker.update
+
+    def watched(self, detections, frame=None, timestamp=None):
+        if interrupted and self._frame == 200:
+            raise KeyboardInterrupt
+        return update(self, detections, frame, timestamp)
+
+    monkeypatch.setattr(Tracker, "update", watched)
+    more = ["--model", stub_model, "--no-overlay", "--max-frames", 300]
+    status = kd_run(monkeypatch, cut_video, long_video, *more, "--out", tmp_path / "out")
+    lines = capfd.readouterr().err.splitlines()
+    told = [line for line in lines if "cut.avi ended after" in line]
+    assert told[0].startswith("warning: ")
+    if interrupted:
+        assert status == 130 and len(told) == 1 and lines[-1] == "interrupted"
+    else:
+        assert status == 1 and told[1:] == [lines[-1]] and lines[-1].startswith("error: ")
+
+
+def test_an_interrupted_run_tells_what_could_not_be_written(tmp_path, long_video, stub_model):
+    process = start(long_video, stub_model, tmp_path / "out", "--no-overlay")
+    shutil.rmtree(tmp_path / "out")
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Traceback" not in errors
+    assert "warning: cannot write" in errors and errors.splitlines()[-1] == "interrupted"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
