@@ -19,6 +19,7 @@ last seen.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -90,6 +91,7 @@ class Counter:
         self._crossings = np.zeros((len(lines), 2, len(classes)), np.int64)
         self._entered, self._left = np.zeros((2, len(zones)), np.int64)
         self._finished_seconds, self._longest = np.zeros((2, len(zones)))
+        self._now, self._jumped_back = -math.inf, 0.0
         self.tally = self._make_tally()
 
     def update(
@@ -99,12 +101,14 @@ class Counter:
 
         Args:
             tracks: The tracks, in pixels of the frame.
-            timestamp: Seconds since the start of the source.
+            timestamp: Seconds since the start of the source. Where it jumps back, time goes on from
+                where it was.
             size_wh: Size of this frame in pixels, where it may differ from the counter's.
 
         Returns:
             What was counted up to this frame.
         """
+        timestamp = self._steady(timestamp)
         self._forget(timestamp)
         boxes_xyxy = tracks.boxes_xyxy.astype(np.float64)
         if size_wh is not None and self.size_wh is not None and size_wh != self.size_wh:
@@ -120,6 +124,12 @@ class Counter:
         self._state["seen"][rows] = timestamp
         self.tally = self._make_tally()
         return self.tally
+
+    def _steady(self, timestamp: float) -> float:
+        """Return a time that never runs back, or visits would last less than nothing."""
+        self._jumped_back += max(0.0, self._now - (timestamp + self._jumped_back))
+        self._now = timestamp + self._jumped_back
+        return self._now
 
     def _rows_of(self, ids: npt.NDArray[np.int64], feet_xy: Floats) -> npt.NDArray[np.intp]:
         """Return the state's rows of identities, adding those that are new."""

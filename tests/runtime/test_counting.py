@@ -228,3 +228,12 @@ def test_shapes_that_cannot_be_are_one_line(lines, zones, message):
         parse_shapes(lines, zones, (640, 480))
     text = str(caught.value)
     assert "\n" not in text and text.startswith(("--line ", "--zone "))
+
+
+def test_time_that_jumps_back_goes_on_from_where_it_was():
+    counter = Counter([], [YARD], forget_seconds=2)
+    for timestamp in (100.0, 101.0, 0.0, 1.0, 0.5):
+        tally = counter.update(standing((1, 50, 200)), timestamp)
+    assert tally.zones["yard"].longest_dwell_seconds == 2.0
+    tally = counter.update(standing((1, 50, 50)), 1.5).zones["yard"]
+    assert (tally.left, tally.mean_dwell_seconds) == (1, 3.0)
