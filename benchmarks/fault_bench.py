@@ -89,6 +89,7 @@ class Bench:
         folder: The folder; processes work in it.
         frames: The frames of the clip, uint8 BGR ``[H, W, 3]``.
         reference: The undisturbed run.
+        runs: All that were started.
 
     Raises:
         UserError: Model or footage cannot be used.
@@ -96,6 +97,7 @@ class Bench:
 
     def __init__(self, folder: Path, model: Path, footage: Path | None, frames: int) -> None:
         self.folder = folder
+        self.runs: list[Run] = []
         shutil.copyfile(existing_file(model, "model"), folder / MODEL)
         if footage is None:
             self.frames = [drawn_frame(index) for index in range(frames)]
@@ -108,6 +110,11 @@ class Bench:
         self.reference = Run(self, CLIP, "reference")
         if self.reference.finish() != 0:
             raise UserError(f"kd-run does not run here: {self.reference.said()}")
+
+    def close(self) -> None:
+        """End the runs that still go on, as they do where a fault is not done to its end."""
+        for run in self.runs:
+            run.stop()
 
 
 class Run:
@@ -148,6 +155,7 @@ class Run:
                 stdout=subprocess.DEVNULL,
                 stderr=log,
             )
+        bench.runs.append(self)
 
     def wait_for(self, frames: int, seconds: float = 60.0) -> int:
         """Wait until so many frames are written, or the run ends; return how many are."""

@@ -10,6 +10,7 @@ import dataclasses
 import signal
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -81,11 +82,11 @@ def measure_faults(
     outcomes = []
     with tempfile.TemporaryDirectory() as folder, progress("now", transient=True) as bar:
         task = bar.add_task("faults", total=len(names), now="an undisturbed run")
-        bench = Bench(Path(folder), model, footage, frames)
-        for name in names:
-            bar.update(task, now=name)
-            outcomes.append(FAULTS[name](bench, name).to_dict())
-            bar.advance(task)
+        with closing(Bench(Path(folder), model, footage, frames)) as bench:
+            for name in names:
+                bar.update(task, now=name)
+                outcomes.append(FAULTS[name](bench, name).to_dict())
+                bar.advance(task)
     return outcomes
 
 

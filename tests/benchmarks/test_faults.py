@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import signal
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -27,8 +30,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def bench(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    return Bench(tmp_path_factory.mktemp("bench"), model, None, 100)
+def bench(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    with closing(Bench(tmp_path_factory.mktemp("bench"), model, None, 100)) as bench:
+        yield bench
 
 
 @pytest.fixture
@@ -66,6 +70,13 @@ def test_a_stream_that_is_cut_for_good(bench):
     outcome = FAULTS["stream cut for good"](bench, "cut")
     assert outcome.nothing_lost, outcome.how
     assert outcome.exit_status == 1 and outcome.tracked >= (outcome.expected or 0) > 10
+
+
+def test_runs_do_not_outlive_the_bench(bench, monkeypatch):
+    monkeypatch.setattr(bench, "runs", [])
+    run = Run(bench, "clip.avi", "left", prelude="import time; time.sleep(60)")
+    bench.close()
+    assert run.finish() == -signal.SIGKILL and bench.runs == [run]
 
 
 def test_timestamps_that_jump(bench):
