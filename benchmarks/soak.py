@@ -53,7 +53,8 @@ def measure_soak(
     Only the picture and the network are stood in for. Letterboxing, decoding, association, counting
     at a line and in a zone, ``tracks.txt``, ``tracks.jsonl``, the queues between them and the
     progress on standard error are those of every run. The first fifth of the blocks is the warm-up;
-    growth is counted from its end.
+    growth is counted from its end. The library that draws the progress keeps its latest lines, up
+    to some hundred KiB in the first quarter of an hour: that much growth is none of the frames'.
 
     Args:
         frames: Number of frames of each source.
