@@ -275,8 +275,8 @@ def _live_line(track: _Track, result: FrameResult) -> str:
 
 @contextmanager
 def _signals(handle: Callable[[], None]) -> Iterator[None]:
-    """Call ``handle`` on Ctrl-C and on SIGTERM, which service managers send."""
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    """Call ``handle`` on Ctrl-C, and on what service managers and closing terminals send."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {}
     try:
         for number in numbers:

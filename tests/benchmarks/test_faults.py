@@ -13,10 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import fault_disks
-from benchmarks.fault_bench import Bench, Outcome, Run, avi_frames, decodable, drawn_frame
-from benchmarks.faults import FAULTS, faults_markdown, measure_faults, print_faults
-from benchmarks.mjpeg import MjpegServer
+from benchmarks.faults import FAULTS, disks, faults_markdown, measure_faults, print_faults
+from benchmarks.faults.bench import Bench, Outcome, Run, avi_frames, decodable, drawn_frame
+from benchmarks.faults.mjpeg import MjpegServer
 from runtime.errors import UserError
 from runtime.opencv import cv2
 from tests.stub_model import write_stub_model
@@ -40,7 +39,7 @@ def no_mounting(monkeypatch):
     def refuse(*arguments, **options):
         raise FileNotFoundError("mount")
 
-    monkeypatch.setattr(fault_disks.subprocess, "run", refuse)
+    monkeypatch.setattr(disks.subprocess, "run", refuse)
 
 
 def test_outcomes_of_real_runs(model, no_mounting, capsys):
@@ -186,10 +185,10 @@ def test_mounted_disk_is_given_back(tmp_path, monkeypatch):
         calls.append(command[0])
         return subprocess.CompletedProcess(command, 0)
 
-    monkeypatch.setattr(fault_disks.subprocess, "run", note)
+    monkeypatch.setattr(disks.subprocess, "run", note)
     with (
         pytest.raises(KeyError),
-        fault_disks.small_disk(tmp_path / "disk", 5000) as (kind, prelude),
+        disks.small_disk(tmp_path / "disk", 5000) as (kind, prelude),
     ):
         assert kind == "a disk of 8 KiB" and prelude == ""
         raise KeyError

@@ -227,7 +227,7 @@ def test_an_interrupted_run_tells_what_could_not_be_written(tmp_path, long_video
     assert "warning: cannot write" in errors and errors.splitlines()[-1] == "interrupted"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_the_run_with_all_that_was_read_written(
     tmp_path, long_video, stub_model, number
 ):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from benchmarks.fault_bench import (
+from benchmarks.faults.bench import (
     AS_UNDISTURBED,
     CLIP,
     FINAL_NAMES,

@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 import runtime
-from benchmarks.fault_bench import (
+from benchmarks.faults.bench import (
     AS_UNDISTURBED,
     CLIP,
     FINAL_NAMES,
@@ -33,13 +33,13 @@ from benchmarks.fault_bench import (
     decodable,
     describe,
 )
-from benchmarks.fault_disks import small_disk
-from benchmarks.fault_models import (
+from benchmarks.faults.disks import small_disk
+from benchmarks.faults.models import (
     engine_of_another_gpu,
     engine_of_another_gpu_beside,
     model_replaced,
 )
-from benchmarks.fault_streams import (
+from benchmarks.faults.streams import (
     clock_jumps_on_a_stream,
     stream_changes_size,
     stream_comes_back,

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.fault_bench import (
+from benchmarks.faults.bench import (
     FINAL_NAMES,
     FPS,
     INTERRUPTED,
@@ -18,7 +18,7 @@ from benchmarks.fault_bench import (
     Outcome,
     Run,
 )
-from benchmarks.mjpeg import MjpegServer, encode
+from benchmarks.faults.mjpeg import MjpegServer, encode
 from runtime.opencv import cv2
 
 # Frames tracked before and after the fault.
