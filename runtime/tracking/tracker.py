@@ -80,6 +80,7 @@ class Tracker:
         """Forget all tracks; ids count from 1 again."""
         self._frame = 0
         self._timestamp: float | None = None
+        self._frame_wh: tuple[int, int] | None = None
         self._last_id = 0
         # Set by the first detections: the length of embeddings, 0 without.
         self._embedding_dim: int | None = None
@@ -96,7 +97,8 @@ class Tracker:
 
         Args:
             detections: What was detected in it; may be empty.
-            frame: The picture, uint8 BGR ``[H, W, 3]``; looked at only for ``camera_motion``.
+            frame: The picture, uint8 BGR ``[H, W, 3]``. Tells when the source changes its size;
+                what is in it is looked at only for ``camera_motion``.
             timestamp: Seconds since the start of the source. Tells how many frames were left out
                 since the one before; without it, none.
 
@@ -111,11 +113,8 @@ class Tracker:
         found = Measurements.of(detections, self.config.lowest_score)
         if steps > 1:
             self._drop_outlived()
-        if self._camera is not None and frame is not None:
-            motion = self._camera.update(frame, found.boxes_xyxy)
-            self._table.means, self._table.covariances = kalman.warp(
-                self._table.means, self._table.covariances, motion
-            )
+        if frame is not None:
+            self._follow_camera(frame, found)
         self._predict(steps)
         partners, is_open = self._associate(found)
         self._correct(partners, found)
@@ -140,6 +139,20 @@ class Tracker:
         outlived = self._frame - self._table.last_frames > last_chance
         if outlived.any():
             self._table = self._table.select(~outlived)
+
+    def _follow_camera(self, frame: npt.NDArray[np.uint8], found: Measurements) -> None:
+        """Move the tracks with the picture, where it changed its size or the camera moved."""
+        size_wh = (frame.shape[1], frame.shape[0])
+        before_wh, self._frame_wh = self._frame_wh or size_wh, size_wh
+        if size_wh != before_wh:
+            scale_xy = np.divide(size_wh, before_wh)
+            self._warp(np.column_stack([np.diag(scale_xy), np.zeros(2)]))
+        if self._camera is not None:
+            self._warp(self._camera.update(frame, found.boxes_xyxy))
+
+    def _warp(self, matrix: npt.NDArray[np.float64]) -> None:
+        table = self._table
+        table.means, table.covariances = kalman.warp(table.means, table.covariances, matrix)
 
     def _predict(self, steps: int) -> None:
         """Move the confirmed tracks to where they should be now."""

@@ -137,6 +137,18 @@ def test_a_still_object_keeps_its_identity_while_the_camera_moves():
     assert shown[True] == 24 and shown[False] < 12
 
 
+@pytest.mark.parametrize("camera_motion", [False, True])
+def test_identities_survive_a_change_of_size(camera_motion):
+    tracker = Tracker(camera_motion=camera_motion)
+    small, large = np.zeros((240, 320, 3), np.uint8), np.zeros((480, 640, 3), np.uint8)
+    for index in range(8):
+        box = np.array([10 + 2 * index, 10, 30 + 2 * index, 60])
+        picture, scale = (small, 1) if index % 4 < 2 else (large, 2)
+        tracks = tracker.update(seen(scale * box), picture)
+        assert tracks.ids.tolist() == [1]
+    np.testing.assert_allclose(tracks.boxes_xyxy[0], 2 * box, atol=2)
+
+
 def test_without_a_picture_or_texture_camera_motion_changes_nothing():
     plain, other = Tracker(), Tracker(camera_motion=True)
     for index in range(10):
