@@ -59,7 +59,7 @@ def measure(
     if "soak" in parts:
         record["soak"] = measure_soak()
     if "faults" in parts:
-        record["faults"] = measure_faults(model or make_model())
+        record["faults"] = measure_faults(model or make_model(), VIDEO)
     command = "kd-bench runtime" + (" --original FairMOT" if original else "")
     return {**record, "command": command, "environment": surroundings}
 
