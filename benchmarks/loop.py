@@ -157,7 +157,12 @@ def _stages(
     tracker = make_tracker(detector, fps)
     times: dict[str, list[float]] = {stage: [] for stage in STAGES}
     shown = 0
-    for index, frame in enumerate(itertools.islice(itertools.cycle(frames), ROUNDS * SHARE_FRAMES)):
+    frame = frames[0].copy()
+    for index, picture in enumerate(
+        itertools.islice(itertools.cycle(frames), ROUNDS * SHARE_FRAMES)
+    ):
+        # A frame has just been written by a decoder, so it is not fetched from far away.
+        np.copyto(frame, picture)
         [(detections, seconds)] = detector.detect_timed([frame])
         start = clock()
         tracks = tracker.update(detections)
