@@ -203,11 +203,15 @@ def measure_throughput(model: Path, video: Path, threads: Sequence[int]) -> list
     pictures, fps = read_frames(video, THROUGHPUT_FRAMES)
     for count in threads:
         cv2.setNumThreads(count)
-        with load(model, threads=count) as detector, tempfile.TemporaryDirectory() as folder:
+        with (
+            load(model, threads=count) as alone,
+            load(model, threads=count, in_pipeline=True) as detector,
+            tempfile.TemporaryDirectory() as folder,
+        ):
             memory = InMemory(pictures, THROUGHPUT_FRAMES + WARM_UP, fps)
             out = Path(folder)
             ways: dict[str, Callable[[], float]] = {
-                ALONE: lambda detector=detector: _network_fps(detector),  # type: ignore[misc]
+                ALONE: lambda d=alone: _network_fps(d),  # type: ignore[misc]
                 "frames in memory": lambda d=detector, s=memory: _pipeline_fps(d, s),  # type: ignore[misc]
                 "decoding": lambda d=detector: _decoding_fps(d, video),  # type: ignore[misc]
                 "decoding and writing": lambda d=detector, o=out: _decoding_fps(d, video, o),  # type: ignore[misc]

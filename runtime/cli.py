@@ -118,7 +118,9 @@ def cli(
         opened = [
             stack.enter_context(open_source(source, fps, live=connection)) for source in sources
         ]
-        detector = stack.enter_context(load(model, backend, threads, score_threshold))
+        detector = stack.enter_context(
+            load(model, backend, threads, score_threshold, in_pipeline=True)
+        )
         console().print(detector.engine.reason, highlight=False, markup=False)
         config = TrackerConfig.for_model(detector.info.tracker, preset).replace(**overrides)
         if score_threshold is None:

@@ -29,6 +29,7 @@ def load(
     backend: str = "auto",
     threads: int | None = None,
     score_threshold: float | None = None,
+    in_pipeline: bool = False,
 ) -> Detector:
     """Load a model made by ``kd-export``.
 
@@ -38,11 +39,17 @@ def load(
             engine runs on the library that built it, ``tensorrt`` or ``tensorrt-rtx``.
         threads: CPU threads for one operator; the engine's own choice when not given.
         score_threshold: See ``Detector``.
+        in_pipeline: Whether other threads want a share of the CPU while the network runs on it, as
+            in ``runtime.run``. Where it has all cores, it then makes room for them, which is
+            better for both.
 
     Raises:
         UserError: The file, the engine or the backend cannot be used.
     """
-    return Detector(open_engine(path, backend, threads), score_threshold)
+    cores = os.cpu_count() or 1
+    has_all_cores = threads is None or threads >= cores
+    spin = not (in_pipeline and has_all_cores)
+    return Detector(open_engine(path, backend, threads, spin), score_threshold)
 
 
 class Detector:

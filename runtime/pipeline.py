@@ -305,7 +305,9 @@ def run(
         if not isinstance(source, FrameSource):
             source = stack.enter_context(open_source(source, fps))
         if not isinstance(model, Detector):
-            detector = stack.enter_context(load(model, backend, threads, score_threshold))
+            detector = stack.enter_context(
+                load(model, backend, threads, score_threshold, in_pipeline=True)
+            )
             tracker = make_tracker(detector, source.fps, tracker)
             if score_threshold is None:
                 detector.score_threshold = tracker.config.lowest_score

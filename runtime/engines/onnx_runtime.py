@@ -37,18 +37,21 @@ class OnnxRuntimeEngine(Engine):
         path: ONNX file.
         backend: ``cpu``, ``cuda`` or ``ort-tensorrt``.
         threads: CPU threads for one operator; ONNX Runtime's choice when None.
+        spin: See ``session_options``.
 
     Raises:
         UserError: ONNX Runtime is missing, the file is no ONNX file of ours, its graph does not
             match its description, or the backend that was asked for does not run.
     """
 
-    def __init__(self, path: Path, backend: str, threads: int | None = None) -> None:
+    def __init__(
+        self, path: Path, backend: str, threads: int | None = None, spin: bool = True
+    ) -> None:
         self.info = read_model_info(path)
         runtime = import_runtime()
         wanted = choose_providers(runtime, backend)
         providers = [provider_options(provider, self.info, path) for provider in wanted]
-        options = session_options(runtime, threads)
+        options = session_options(runtime, threads, spin)
         try:
             # Without the fall-back of its own, of which ONNX Runtime prints pages.
             session = runtime.InferenceSession(

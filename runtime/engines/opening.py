@@ -25,7 +25,10 @@ TIMED_RUNS = 3
 
 
 def open_engine(
-    path: str | os.PathLike[str], backend: str = "auto", threads: int | None = None
+    path: str | os.PathLike[str],
+    backend: str = "auto",
+    threads: int | None = None,
+    spin: bool = True,
 ) -> Engine:
     """Load a model made by ``kd-export``.
 
@@ -37,6 +40,8 @@ def open_engine(
             built with.
         threads: CPU threads for one operator; the engine's own choice when not given. An engine
             does not run on the CPU and has no use for it.
+        spin: Whether CPU threads of ONNX Runtime wait actively for each other while the network
+            runs; False where other work shares all of its cores.
 
     Returns:
         The engine; its ``reason`` tells what runs it and why.
@@ -53,9 +58,9 @@ def open_engine(
     if file.suffix == ENGINE_SUFFIX:
         engine = _open_tensorrt(file, backend)
     elif backend == "auto":
-        engine = _open_fastest(file, threads)
+        engine = _open_fastest(file, threads, spin)
     else:
-        engine = _open_onnx(file, backend, threads)
+        engine = _open_onnx(file, backend, threads, spin)
     if engine.info.parity.get("passed") is False:
         warn(
             f"{file} failed its parity check against PyTorch at export: its results may differ "
@@ -64,7 +69,7 @@ def open_engine(
     return engine
 
 
-def _open_onnx(file: Path, backend: str, threads: int | None) -> Engine:
+def _open_onnx(file: Path, backend: str, threads: int | None, spin: bool) -> Engine:
     """Open an ONNX file.
 
     Raises:
@@ -77,7 +82,7 @@ def _open_onnx(file: Path, backend: str, threads: int | None) -> Engine:
         )
     from runtime.engines.onnx_runtime import OnnxRuntimeEngine
 
-    return OnnxRuntimeEngine(file, backend, threads)
+    return OnnxRuntimeEngine(file, backend, threads, spin)
 
 
 def _open_tensorrt(file: Path, backend: str) -> Engine:
@@ -96,7 +101,7 @@ def _open_tensorrt(file: Path, backend: str) -> Engine:
     return TensorRtEngine(file, backend)
 
 
-def _open_fastest(file: Path, threads: int | None) -> Engine:
+def _open_fastest(file: Path, threads: int | None, spin: bool) -> Engine:
     """Open an ONNX file with what runs it fastest here.
 
     What works is timed, where more than one does; on equal terms the earlier stays. An engine
@@ -113,11 +118,11 @@ def _open_fastest(file: Path, threads: int | None) -> Engine:
         best = _attempt(partial(_open_beside, beside, file), skipped)
     if best is None:
         # The same compiler, but it builds for minutes: only where no engine works already.
-        best = _attempt(partial(_open_onnx, file, "ort-tensorrt", threads), skipped)
+        best = _attempt(partial(_open_onnx, file, "ort-tensorrt", threads, spin), skipped)
     best_ms: float | None = None
     slower: list[str] = []
     for backend in ("cuda", "cpu"):
-        engine = _attempt(partial(_open_onnx, file, backend, threads), skipped)
+        engine = _attempt(partial(_open_onnx, file, backend, threads, spin), skipped)
         if engine is None or best is None:
             best = best or engine
             continue
