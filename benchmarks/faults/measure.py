@@ -293,9 +293,8 @@ def fault_cells(row: dict[str, Any]) -> tuple[str, ...]:
 
 
 def faults_markdown(rows: Sequence[dict[str, Any]]) -> str:
-    """Render outcomes as a Markdown table."""
-    cells = [fault_cells(row) for row in rows]
-    return markdown_table(COLUMNS, [[cell.replace("|", "\\|") for cell in row] for row in cells])
+    """Render outcomes as a Markdown table, without what was said, which differs from run to run."""
+    return markdown_table(COLUMNS[:-1], [fault_cells(row)[:-1] for row in rows])
 
 
 def print_faults(rows: Sequence[dict[str, Any]]) -> None:

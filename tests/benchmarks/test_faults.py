@@ -143,7 +143,7 @@ def test_a_loss_is_printed_with_its_checks(capsys):
     row = dataclasses.asdict(lost)
     print_faults([row])
     assert "fire: NOT all frames" in capsys.readouterr().out
-    assert faults_markdown([row]).splitlines()[-1] == "| fire | - | 1 as fit | NO |  |"
+    assert faults_markdown([row]).splitlines()[-1] == "| fire | - | 1 as fit | NO |"
 
 
 def test_camera_is_cut_and_restored():
