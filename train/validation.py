@@ -136,14 +136,14 @@ def summarise(
 def tracker_settings(threshold: float) -> dict[str, float]:
     """Return tracker thresholds for a model whose detections are best cut at ``threshold``.
 
-    They keep the proportions of ByteTrack (arXiv 2110.06864): a new track needs more than a
-    continued one, and scores down to a third may still continue one.
+    As in ByteTrack (arXiv 2110.06864), a new track needs more than a continued one, and lower
+    scores, here down to a half, may still continue one.
     """
     threshold = float(np.clip(threshold, 0.1, 0.7))
     return {
         "high_threshold": round(threshold, 3),
         "new_track_threshold": round(min(threshold + 0.1, 0.9), 3),
-        "low_threshold": round(threshold / 3, 3),
+        "low_threshold": round(threshold / 2, 3),
     }
 
 
