@@ -50,8 +50,13 @@ def test_ctrl_c_ends_the_work_first() -> None:
             time.sleep(0.01)
         ended.set()
 
-    with pytest.raises(KeyboardInterrupt):
-        interruptible(work, cancelled)
+    # A process that was started in the background may have been told to ignore Ctrl-C.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            interruptible(work, cancelled)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert cancelled.is_set() and ended.is_set()
 
 
