@@ -227,24 +227,27 @@ class Detector:
             Detections in pixels of the frame, best first, embeddings of unit length.
         """
         scores = np.asarray(outputs["scores"][row], np.float32)
-        rows = np.flatnonzero((scores > self.score_threshold) & np.isfinite(scores))
+        rows = np.flatnonzero((scores > self.score_threshold) & (scores < np.inf))
         boxes = np.asarray(outputs["boxes"][row], np.float32)[rows]
         sound = np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
         embeddings = None
         if self.info.embedding_dim:
             embeddings = np.asarray(outputs["embeddings"][row], np.float32)[rows]
-            lengths = np.sqrt(np.einsum("nd,nd->n", embeddings, embeddings))
-            sound &= np.isfinite(lengths) & (lengths > 0)
-            if (np.abs(lengths - 1) > UNIT_LENGTH_TOLERANCE)[sound].any():
-                embeddings[sound] /= lengths[sound, None]
-        kept = np.flatnonzero(sound)
-        kept = kept[np.argsort(-scores[rows[kept]], kind="stable")]
-        return Detections(
-            geometry.to_frame(boxes[kept]),
-            scores[rows[kept]],
-            None if embeddings is None else embeddings[kept],
-            np.asarray(outputs["classes"][row])[rows[kept]].astype(np.int64),
+            squares = np.einsum("nd,nd->n", embeddings, embeddings)
+            if not (np.abs(squares - 1) <= 2 * UNIT_LENGTH_TOLERANCE).all():
+                sound &= np.isfinite(squares) & (squares > 0)
+                embeddings[sound] /= np.sqrt(squares[sound, None])
+        found = Detections(
+            geometry.to_frame(boxes),
+            scores[rows],
+            embeddings,
+            np.asarray(outputs["classes"][row])[rows],
         )
+        if not sound.all():
+            found = found[np.flatnonzero(sound)]
+        if (found.scores[1:] > found.scores[:-1]).any():
+            found = found[np.argsort(-found.scores, kind="stable")]
+        return found
 
     def close(self) -> None:
         """Give back the engine's memory."""

@@ -7,7 +7,7 @@ the picture is centred and the border is grey. Training uses the same functions.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Literal, Protocol
 
 import numpy as np
@@ -61,18 +61,23 @@ class LetterboxGeometry:
             [[0.0, 0.0, 200.0, 100.0]]
         """
         boxes = np.asarray(boxes_xyxy, np.float32).reshape(-1, 4)
-        frame_boxes = (boxes - self._offset()) / np.array(self.scale_xy * 2, np.float32)
-        return frame_boxes.astype(np.float32, copy=False)
+        return (boxes - self._offset) / self._scale
 
     def to_input(self, boxes_xyxy: npt.ArrayLike) -> npt.NDArray[np.float32]:
         """Map ``[N, 4]`` boxes from frame pixels to input pixels."""
         boxes = np.asarray(boxes_xyxy, np.float32).reshape(-1, 4)
-        return boxes * np.array(self.scale_xy * 2, np.float32) + self._offset()
+        return boxes * self._scale + self._offset
 
+    @cached_property
     def _offset(self) -> npt.NDArray[np.float32]:
         return np.array([self.left, self.top] * 2, np.float32)
 
+    @cached_property
+    def _scale(self) -> npt.NDArray[np.float32]:
+        return np.array(self.scale_xy * 2, np.float32)
 
+
+@lru_cache(maxsize=64)
 def letterbox_geometry(
     frame_size_wh: tuple[int, int], input_size_wh: tuple[int, int]
 ) -> LetterboxGeometry:
