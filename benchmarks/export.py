@@ -85,7 +85,7 @@ def measure(
         torch.set_num_threads(threads)
         cv2.setNumThreads(threads)
     for name in models:
-        train(name, out)
+        train(name, out, MODELS[name])
     surroundings = environment(threads)
     calibration = write_calibration(out)
     rows = []
@@ -133,13 +133,13 @@ def with_other_models(record: dict[str, Any], earlier: dict[str, Any]) -> dict[s
     return {**record, "rows": rows, **({"earlier": taken} if taken else {})}
 
 
-def train(name: str, out: Path) -> None:
-    """Train a model, unless that is done."""
+def train(name: str, out: Path, pictures: int) -> None:
+    """Train a model on so many pictures, unless that is done."""
     folder = out / name
     if not (folder / "model.safetensors").exists():
         run_step(
             *("kd-train", CONFIG, "--out", folder, "--overwrite", "--set", f"model.name={name}"),
-            *("--set", f"schedule.images_per_epoch={MODELS[name]}"),
+            *("--set", f"schedule.images_per_epoch={pictures}"),
         )
 
 

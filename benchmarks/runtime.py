@@ -13,7 +13,6 @@ from benchmarks.steps import run_step
 from runtime.errors import UserError
 
 OUT = Path("out/runtime")
-CONFIG = Path(__file__).parent / "configs" / "export" / "model.yaml"
 VIDEO = Path("../shared/data/PETS09-S2L1/vtest.avi")
 SIZE = "576x320"
 PICTURES = 12_000  # to train on: five minutes on two cores, enough to find people
@@ -65,14 +64,11 @@ def measure(
 def make_model() -> Path:
     """Train and export the model, unless that is done, and return the ONNX file."""
     file = OUT / "nano.onnx"
-    checkpoint = OUT / "nano"
-    if not (checkpoint / "model.safetensors").exists():
-        run_step(
-            *("kd-train", CONFIG, "--out", checkpoint, "--overwrite"),
-            *("--set", f"schedule.images_per_epoch={PICTURES}"),
-        )
     if not file.exists():
-        run_step("kd-export", checkpoint, "-o", OUT, "--name", "nano", "--size", SIZE)
+        from benchmarks.export import train
+
+        train("nano", OUT, PICTURES)
+        run_step("kd-export", OUT / "nano", "-o", OUT, "--name", "nano", "--size", SIZE)
     return file
 
 

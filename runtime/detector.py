@@ -16,12 +16,10 @@ from runtime.errors import UserError
 from runtime.model_info import ModelInfo
 from runtime.preprocess import LetterboxGeometry, preprocessor_for
 from runtime.tracking.config import TrackerConfig
-from runtime.types import Detections
+from runtime.types import UNIT_LENGTH_TOLERANCE, Detections
 
 Frame = npt.NDArray[np.uint8]
 Outputs = dict[str, npt.NDArray[np.generic]]
-
-UNIT_LENGTH_TOLERANCE = 1e-3  # half precision leaves embeddings this far from length 1
 
 
 def load(
@@ -56,8 +54,7 @@ class Detector:
     """A network with what stands before and behind it.
 
     Calling it with a frame gives detections in the frame's pixels. The three stages can also be
-    called one by one, to time them or to overlap them: each frame of a run is prepared in a slot of
-    its own, then all are run, then each is decoded.
+    called one by one, to time them; ``gather`` prepares frames while the engine runs others.
 
     Args:
         engine: The loaded network.
@@ -80,6 +77,7 @@ class Detector:
         self._prepare = preprocessor_for(self.info)
         # A graph that letterboxes takes a frame from where it lies; all else goes into the engine.
         self._takes_any_memory = self.info.preprocess == "graph"
+        self._ready = self._prepare.buffer
         if score_threshold is None:
             score_threshold = TrackerConfig.for_model(self.info.tracker).lowest_score
         if not 0 <= score_threshold <= 1:
@@ -121,7 +119,7 @@ class Detector:
 
         Returns:
             For each frame its detections, and the seconds that it spent in ``preprocess``,
-            ``network`` (its share of the run) and ``decode``.
+            ``network`` (its shares of the run) and ``decode``.
 
         Raises:
             UserError: The model takes frames of another size.
@@ -137,24 +135,17 @@ class Detector:
     def _detect_run(self, frames: Sequence[Frame]) -> list[tuple[Detections, dict[str, float]]]:
         """Detect in the frames of one run."""
         clock = time.perf_counter
-        slots = len(frames)
-        marks = [clock()]
-        geometries = []
-        for slot, frame in enumerate(frames):
-            geometries.append(self.preprocess(frame, slot, slots))
-            marks.append(clock())
-        outputs = self.infer(slots)
-        share = (clock() - marks[-1]) / slots
+        count = len(frames)
+        start = clock()
+        memory, geometries = self.gather(frames, self._own_memory(count))
+        prepared = clock()
+        outputs = self.engine.run(memory)
+        shares = {"preprocess": (prepared - start) / count, "network": (clock() - prepared) / count}
         found = []
         for row, geometry in enumerate(geometries):
             start = clock()
             detections = self.decode(outputs, geometry, row)
-            seconds = {
-                "preprocess": marks[row + 1] - marks[row],
-                "network": share,
-                "decode": clock() - start,
-            }
-            found.append((detections, seconds))
+            found.append((detections, {**shares, "decode": clock() - start}))
         return found
 
     def gather(
@@ -184,33 +175,29 @@ class Detector:
         used = memory[:slots]
         return used, [self._prepare(frame, used[slot]) for slot, frame in enumerate(frames)]
 
-    def preprocess(self, frame: Frame, slot: int = 0, slots: int = 1) -> LetterboxGeometry:
+    def preprocess(self, frame: Frame) -> LetterboxGeometry:
         """Prepare a frame for the network: letterbox it, unless the graph does that itself.
 
         Args:
             frame: uint8 BGR ``[H, W, 3]``; not to be changed before ``infer`` has run.
-            slot: Place of the frame in the run, from 0.
-            slots: Number of frames in the run; the same for all of them.
 
         Returns:
             Where the frame lies in the input; ``decode`` needs it.
 
         Raises:
-            UserError: The model takes frames of another size, or not so many at a time.
+            UserError: The model takes frames of another size.
         """
-        if self._takes_any_memory and slots == 1:
-            return self._prepare(frame)
-        return self._prepare(frame, self.engine.input(slots)[slot])
+        self._ready, geometries = self.gather([frame], self._own_memory(1))
+        return geometries[0]
 
-    def infer(self, slots: int = 1) -> Outputs:
-        """Run the network on the frames that were prepared last.
+    def infer(self) -> Outputs:
+        """Run the network on the frame that ``preprocess`` prepared last."""
+        return self.engine.run(self._ready)
 
-        Args:
-            slots: As ``preprocess`` was told.
-        """
-        if self._takes_any_memory and slots == 1:
-            return self.engine.run(self._prepare.buffer)
-        return self.engine.run(self.engine.input(slots))
+    def _own_memory(self, count: int) -> npt.NDArray[np.uint8] | None:
+        """Return the engine's memory for so many frames, None where a frame is taken as it is."""
+        slots = max(count, self.engine.smallest_batch)
+        return None if self._takes_any_memory and slots == 1 else self.engine.input(slots)
 
     def decode(self, outputs: Outputs, geometry: LetterboxGeometry, row: int = 0) -> Detections:
         """Turn the network's outputs into detections.
@@ -221,7 +208,7 @@ class Detector:
         Args:
             outputs: What ``infer`` returned.
             geometry: What ``preprocess`` returned for the frame.
-            row: The frame's slot.
+            row: The frame's place in the run.
 
         Returns:
             Detections in pixels of the frame, best first, embeddings of unit length.

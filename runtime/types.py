@@ -12,6 +12,9 @@ from runtime.errors import UserError
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
+# Half precision leaves embeddings this far from length 1.
+UNIT_LENGTH_TOLERANCE = 1e-3
+
 Index = npt.NDArray[np.bool_] | npt.NDArray[np.intp] | slice
 
 

@@ -8,10 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.tracking import kalman
-from runtime.types import Detections
-
-# Half precision leaves embeddings this far from length 1; squared, and twice as far.
-UNIT_LENGTH_TOLERANCE = 2e-3
+from runtime.types import UNIT_LENGTH_TOLERANCE, Detections
 
 
 @dataclass
@@ -64,7 +61,7 @@ def _unit_or_zero(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Return rows of length 1, zero for those that have no direction."""
     with np.errstate(over="ignore", invalid="ignore"):
         squares = np.einsum("nd,nd->n", vectors, vectors)
-    if (np.abs(squares - 1) <= UNIT_LENGTH_TOLERANCE).all():
+    if (np.abs(squares - 1) <= 2 * UNIT_LENGTH_TOLERANCE).all():
         return vectors
     sound = np.isfinite(squares) & (squares > 0)
     result = np.zeros_like(vectors)

@@ -72,7 +72,7 @@ class Tracker:
         self.fps = fps
         self.config = (config or TrackerConfig.preset(preset)).replace(**overrides)
         # The small term keeps a product like 0.1 s * 30 Hz from falling under the whole number.
-        self.fps_ratio = self.config.motion_fps / fps if self.config.motion_fps else 1.0
+        self._units_per_frame = self.config.motion_fps / fps if self.config.motion_fps else 1.0
         self.max_lost_frames = int(fps * self.config.lost_seconds + 1e-6)
         self.reset()
 
@@ -163,7 +163,7 @@ class Tracker:
         # Without measurements the height would run away from the object; it is held instead.
         means[table.is_lost[:count], 7] = 0
         table.means[:count], table.covariances[:count] = kalman.predict(
-            means, covariances, steps * self.fps_ratio
+            means, covariances, steps * self._units_per_frame
         )
 
     def _associate(self, found: Measurements) -> tuple[Rows, Mask]:
@@ -307,7 +307,7 @@ class Tracker:
             kalman.xyah_to_xyxy(means).astype(np.float32),
             table.scores[shown],
             table.classes[shown],
-            (means[:, 4:6] * (self.fps * self.fps_ratio)).astype(np.float32),
+            (means[:, 4:6] * (self.fps * self._units_per_frame)).astype(np.float32),
         )
 
     def _check_embeddings(self, detections: Detections) -> None:
