@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from benchmarks.metrics import (
     SequenceData,
+    combine,
     counting_rows,
     evaluate,
     sequence_from_rows,
 )
+from benchmarks.sequences import Sequence
 from runtime.errors import UserError
 from runtime.mot import check_unique_ids, read_mot, read_sequence_info
 
@@ -35,7 +38,39 @@ def score_file(gt: str | os.PathLike[str], results: str | os.PathLike[str]) -> d
     return {"sequence": _sequence_name(gt_file), **scores}
 
 
-def load_sequence(gt_file: str | os.PathLike[str], results: str | os.PathLike[str]) -> SequenceData:
+def score_sequences(sequences: Iterable[Sequence], tracks: Path) -> dict[str, Any]:
+    """Score the result files of several sequences.
+
+    Args:
+        sequences: With ground truth, at least one.
+        tracks: Folder of the result files, ``SEQUENCE.txt``.
+
+    Returns:
+        For one sequence what ``score_file`` returns. For several their figures combined as
+        TrackEval combines them, ``sequence`` with all names, and ``sequences``, a list of the
+        figures of each.
+
+    Raises:
+        UserError: As ``score_file``.
+    """
+    names, scores = [], []
+    for sequence in sequences:
+        names.append(sequence.name)
+        gt_file = sequence.gt_file or sequence.path / "gt" / "gt.txt"
+        frames = (sequence.first, sequence.last)
+        data = load_sequence(gt_file, tracks / f"{sequence.name}.txt", frames)
+        scores.append(evaluate(data))
+    each = [{"sequence": name, **one.to_dict()} for name, one in zip(names, scores, strict=True)]
+    if len(each) == 1:
+        return each[0]
+    return {"sequence": ", ".join(names), **combine(scores).to_dict(), "sequences": each}
+
+
+def load_sequence(
+    gt_file: str | os.PathLike[str],
+    results: str | os.PathLike[str],
+    frames: tuple[int, int] | None = None,
+) -> SequenceData:
     """Read both files and keep the rows that count.
 
     Ground truth: rows whose mark is 0 do not count; where the file holds classes (MOT16 and later)
@@ -47,6 +82,8 @@ def load_sequence(gt_file: str | os.PathLike[str], results: str | os.PathLike[st
     Args:
         gt_file: Ground-truth file.
         results: Result file.
+        frames: First and last frame that count, from 1; None for all. Ground truth of others is
+            left out, results of others are an error.
 
     Raises:
         UserError: As ``score_file``.
@@ -63,6 +100,17 @@ def load_sequence(gt_file: str | os.PathLike[str], results: str | os.PathLike[st
                 f"{path} has a row for frame {rows.frames[-1]}, but {info_file} says that the "
                 f"sequence has {length} frames: give the results of this sequence"
             )
+    if frames is not None:
+        first, last = frames
+        truth = truth[(truth.frames >= first) & (truth.frames <= last)]
+        outside = (found.frames < first) | (found.frames > last)
+        if outside.any():
+            raise UserError(
+                f"{results_path} has a row for frame {found.frames[outside][0]}, but {first} to "
+                f"{last} are scored: give the results of these frames"
+            )
+        truth.frames, found.frames = truth.frames - first + 1, found.frames - first + 1
+        length = last - first + 1
     check_unique_ids(truth[counting_rows(truth)], gt_path)
     check_unique_ids(found, results_path)
     return sequence_from_rows(truth, found, length)
