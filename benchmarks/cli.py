@@ -46,17 +46,17 @@ def accuracy(gt: Path, results: Path, json_file: Path | None) -> None:
 
 
 @cli.command()
-@click.argument("models", nargs=-1, required=True, type=FILE, metavar="MODEL [MODEL]...")
+@click.argument("models", nargs=-1, required=True, metavar="[NAME=]MODEL...")
 @click.option("--source", type=FILE, help="Video, image folder or sequence; else a pattern.")
 @click.option(
     "--frames", type=POSITIVE, default=20, show_default=True, help="Frames per model and round."
 )
-@click.option("--rounds", type=POSITIVE, default=10, show_default=True, help="Number of rounds.")
+@click.option("--rounds", type=POSITIVE, default=20, show_default=True, help="Number of rounds.")
 @click.option("--threads", type=POSITIVE, help="Threads of the inference engine.")
 @BACKEND
 @click.option("--json", "json_file", type=FILE, help="Write the figures to this file as well.")
 def latency(
-    models: tuple[Path, ...],
+    models: tuple[str, ...],
     source: Path | None,
     frames: int,
     rounds: int,
@@ -70,10 +70,11 @@ def latency(
     --source the frames are a generated pattern in which there is nothing to find, so the tracker
     has next to nothing to do.
     """
+    from benchmarks.contenders import exported_models
     from benchmarks.latency import measure, print_latency
 
     _check_output(json_file)
-    result = measure(models, source, frames, rounds, threads, backend)
+    result = measure(exported_models(models), source, frames, rounds, threads, backend)
     print_latency(result)
     _write_json(json_file, result)
 

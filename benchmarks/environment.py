@@ -10,9 +10,15 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from benchmarks.machine import machine_facts
+from benchmarks.nvidia import gpu_facts
 from runtime.version import __version__
 
-PACKAGES = ("numpy", "opencv-python-headless", "onnxruntime", "onnxruntime-gpu", "tensorrt")
+# Of torch only the version that is installed: importing it takes seconds and hundreds of megabytes.
+PACKAGES = (
+    *("numpy", "opencv-python-headless", "onnxruntime", "onnxruntime-gpu"),
+    *("tensorrt", "tensorrt-rtx-cu13", "torch"),
+)
 
 
 def environment(threads: int | None = None) -> dict[str, Any]:
@@ -31,6 +37,8 @@ def environment(threads: int | None = None) -> dict[str, Any]:
         "threads": threads,
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "load_average": _load_average(),
+        **machine_facts(),
+        **gpu_facts(),
         "python": platform.python_version(),
         "kd-mot": __version__,
         **{name: _package_version(name) for name in PACKAGES},

@@ -1,66 +1,232 @@
-"""``kd-bench latency``: time per frame and stage, models measured side by side."""
+"""``kd-bench latency``: time per frame and stage, contenders measured side by side."""
 
 from __future__ import annotations
 
-import itertools
 import os
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.contenders import STAGES as OWN_STAGES
+from benchmarks.contenders import Contender, Recipe, Step
 from benchmarks.environment import environment
-from benchmarks.statistics import paired_ratio, summarise
-from runtime.console import print_table, progress
-from runtime.detector import Detector, load
-from runtime.errors import UserError
-from runtime.files import existing_file
-from runtime.sources import open_source
-from runtime.tracking.config import TrackerConfig
-from runtime.tracking.tracker import Tracker
+from benchmarks.frames import first_frames
+from benchmarks.machine import clock_warnings, clocks, load_warnings
+from benchmarks.statistics import jitter, paired_ratio, summarise
+from runtime.console import print_table, progress, warn
+from runtime.sources.base import Frame
 
-Frame = npt.NDArray[np.uint8]
-
-STAGES = ("preprocess", "network", "decode", "association", "total")
+STAGES = (*OWN_STAGES, "total")
+NETWORK = STAGES.index("network")
+# A model allocates and chooses its kernels in its first frames.
 WARM_UP_FRAMES = 10
-GENERATED_SIZE_WH = (1280, 720)
-GENERATED_FPS = 30.0
+# The threads of the model before go on spinning for a while, and the caches are full of its data.
+SWITCH_SECONDS = 0.15
+SWITCH_FRAMES = 2
+
+FloatArray = npt.NDArray[np.float64]
 
 
-@dataclass
-class _Candidate:
-    """One model under test and its times, per round an array ``[frames, stages]`` in ms."""
+class Steps(Protocol):
+    """The part of a contender that is timed."""
 
-    name: str
-    path: Path
-    detector: Detector
-    rounds: list[npt.NDArray[np.float64]] = field(default_factory=list)
+    def begin(self, fps: float) -> None:
+        """Start a sequence; see ``Contender``."""
 
-    def round_medians(self) -> npt.NDArray[np.float64]:
-        """Return the median total of each round, ``[rounds]`` ms."""
-        return np.array([np.median(times[:, -1]) for times in self.rounds])
+    def step(self, frame: Frame) -> Step:
+        """Track the next frame; see ``Contender``."""
+
+
+class Timings(NamedTuple):
+    """What ``time_in_turns`` measured.
+
+    Attributes:
+        ms: Of each contender ``[rounds, frames, stages]`` in milliseconds; stages are ``STAGES``.
+        clocks: ``before`` and ``after``, see ``benchmarks.machine.clocks``.
+    """
+
+    ms: list[FloatArray]
+    clocks: dict[str, dict[str, float]]
+
+
+def time_in_turns(
+    contenders: Sequence[Steps], frames: Sequence[Frame], fps: float, rounds: int
+) -> Timings:
+    """Time contenders in short rounds, each beginning with another one.
+
+    A round runs every contender over the same frames, each as a new sequence. A disturbance of the
+    machine hits all alike, and rounds can be paired. The first frames after a change of contenders
+    do not count, nor does a warm-up of each.
+
+    Args:
+        contenders: Opened; they stay open.
+        frames: uint8 BGR ``[H, W, 3]``, at least one.
+        fps: Frames per second of the sequence.
+        rounds: Number of rounds.
+    """
+    times: list[list[FloatArray]] = [[] for _ in contenders]
+    frame = frames[0].copy()
+    with progress(transient=True) as bar:
+        task = bar.add_task("timing", total=rounds)
+        for contender in contenders:
+            contender.begin(fps)
+            for picture in frames[:WARM_UP_FRAMES]:
+                contender.step(picture)
+        # The clocks of a machine at work: at rest they are lower.
+        before = clocks()
+        for index in range(rounds):
+            for turn in range(len(contenders)):
+                number = (index + turn) % len(contenders)
+                _settle(contenders[number], frames, fps)
+                times[number].append(_run_round(contenders[number], frames, fps, frame))
+            bar.advance(task)
+        after = clocks()
+    return Timings([np.stack(own) for own in times], {"before": before, "after": after})
+
+
+def _settle(contender: Steps, frames: Sequence[Frame], fps: float) -> None:
+    """Run a contender until nothing is left of the one before."""
+    contender.begin(fps)
+    end = time.perf_counter() + SWITCH_SECONDS
+    count = 0
+    while count < SWITCH_FRAMES or time.perf_counter() < end:
+        contender.step(frames[count % len(frames)])
+        count += 1
+
+
+def _run_round(contender: Steps, frames: Sequence[Frame], fps: float, memory: Frame) -> FloatArray:
+    """Run one contender over the frames; return ``[frames, stages]`` in milliseconds."""
+    contender.begin(fps)
+    marks = np.zeros((len(frames), len(STAGES)), np.int64)
+    for row, picture in zip(marks, frames, strict=True):
+        # A frame has just been written by a decoder, so it is not fetched from far away.
+        np.copyto(memory, picture)
+        start = time.perf_counter_ns()
+        step = contender.step(memory)
+        row[-1] = time.perf_counter_ns() - start
+        row[:-1] = step.stage_ns
+    return marks / 1e6
+
+
+def describe(contender: Contender, ms: FloatArray) -> dict[str, Any]:
+    """Return a contender's entry in ``latency.json``.
+
+    Args:
+        contender: Its description is part of the entry.
+        ms: Its times, ``[rounds, frames, stages]``.
+
+    Returns:
+        ``Description.to_dict()``; ``frames``, how many were timed; ``stages`` with median, 95th and
+        99th percentile and mean of each; ``fps`` from the mean total; ``jitter_ms``; ``frame_ms``,
+        the total of every frame in order; and ``overhead``, how many times as long a frame takes as
+        its network alone, a ratio paired by rounds. A contender that does not tell its network's
+        time has no ``overhead``.
+    """
+    stages = {name: summarise(ms[..., index]).to_dict() for index, name in enumerate(STAGES)}
+    totals = ms[..., -1]
+    entry = {
+        **contender.description.to_dict(),
+        "frames": totals.size,
+        "stages": stages,
+        "fps": 1000 / stages["total"]["mean_ms"],
+        "jitter_ms": jitter(totals),
+        "frame_ms": [round(value, 3) for value in totals.ravel().tolist()],
+    }
+    if (round_medians(ms, NETWORK) > 0).all():
+        entry["overhead"] = _paired(round_medians(ms), round_medians(ms, NETWORK))
+    return entry
+
+
+def round_medians(ms: FloatArray, stage: int = -1) -> FloatArray:
+    """Return the median time of each round, ``[rounds]`` ms.
+
+    Args:
+        ms: ``[rounds, frames, stages]``.
+        stage: Index in ``STAGES``; the total by default.
+    """
+    medians: FloatArray = np.median(ms[..., stage], axis=1)
+    return medians
+
+
+def compare_with_first(names: Sequence[str], ms: Sequence[FloatArray]) -> list[dict[str, Any]]:
+    """Compare the first contender with each other one over paired rounds.
+
+    Args:
+        names: Of the contenders.
+        ms: Their times, ``[rounds, frames, stages]`` each.
+
+    Returns:
+        Of each pair ``first``, ``other``, ``ratio`` of the totals with ``low``, ``high`` and
+        ``confidence`` of its interval, and ``rounds`` with the ratio of each round.
+    """
+    first = round_medians(ms[0])
+    return [
+        {"first": names[0], "other": name, **_paired(first, round_medians(own))}
+        for name, own in zip(names[1:], ms[1:], strict=True)
+    ]
+
+
+def _paired(first: FloatArray, other: FloatArray) -> dict[str, Any]:
+    rounds = [round(value, 5) for value in (first / other).tolist()]
+    return {**paired_ratio(first, other).to_dict(), "rounds": rounds}
+
+
+def time_contenders(
+    contenders: Sequence[Contender],
+    frames: Sequence[Frame],
+    fps: float,
+    rounds: int,
+    surroundings: dict[str, Any],
+) -> dict[str, Any]:
+    """Time opened contenders and put the figures together.
+
+    Args:
+        contenders: Opened; they stay open. The first is compared with each other one.
+        frames: uint8 BGR ``[H, W, 3]``, at least one.
+        fps: Frames per second of the sequence.
+        rounds: Number of rounds.
+        surroundings: What ``environment`` told before any work began: a load average that is read
+            later is that of this program.
+
+    Returns:
+        ``models``, see ``describe``; ``comparisons``, see ``compare_with_first``; ``environment``
+        with ``clocks`` added; and ``warnings``, lines that were printed as well.
+    """
+    timings = time_in_turns(contenders, frames, fps, rounds)
+    warnings = [*load_warnings(surroundings), *clock_warnings(**timings.clocks)]
+    for line in warnings:
+        warn(line)
+    return {
+        "models": [
+            describe(contender, own) for contender, own in zip(contenders, timings.ms, strict=True)
+        ],
+        "comparisons": compare_with_first(
+            [contender.description.model for contender in contenders], timings.ms
+        ),
+        "environment": {**surroundings, "clocks": timings.clocks},
+        "warnings": warnings,
+    }
 
 
 def measure(
-    models: Sequence[str | os.PathLike[str]],
+    recipes: Sequence[Recipe],
     source: str | os.PathLike[str] | None = None,
     frames: int = 20,
-    rounds: int = 10,
+    rounds: int = 20,
     threads: int | None = None,
     backend: str = "auto",
 ) -> dict[str, Any]:
-    """Time models from frame to tracks.
+    """Time contenders from frame to tracks.
 
-    The frames are decoded beforehand and held in memory. After a warm-up each round runs every
-    model over the same frames with a fresh tracker, each round beginning with another model: a
-    disturbance of the machine hits all models alike, and the comparison pairs rounds.
+    The frames are decoded beforehand and held in memory; see ``time_in_turns``.
 
     Args:
-        models: Exported models; the first is compared with each of the others.
+        recipes: The contenders; the first is compared with each of the others.
         source: Video, folder of images or sequence; without it, frames are generated.
         frames: Frames per round, the first ones of the source.
         rounds: Number of rounds.
@@ -68,34 +234,19 @@ def measure(
         backend: Backend for ``runtime.load``.
 
     Returns:
-        ``models`` (name, file, size, stages and frames per second of each), ``comparisons``,
-        ``settings`` and ``environment``.
+        What ``time_contenders`` returns, and ``settings``.
 
     Raises:
-        UserError: A model or the source cannot be used, or it has no frames.
+        UserError: A contender or the source cannot be used, or it has no frames.
     """
-    paths = [existing_file(model, "model") for model in models]
-    pictures, fps = _read_frames(source, frames)
+    pictures, fps = first_frames(source, frames)
     surroundings = environment(threads)
-    candidates = [
-        _Candidate(name, path, load(path, backend=backend, threads=threads))
-        for name, path in zip(unique_names(paths), paths, strict=True)
-    ]
-    with progress(transient=True) as bar:
-        task = bar.add_task("rounds", total=rounds)
-        for candidate in candidates:
-            _run_round(candidate.detector, pictures[:WARM_UP_FRAMES], fps)
-        for index in range(rounds):
-            shift = index % len(candidates)
-            for candidate in candidates[shift:] + candidates[:shift]:
-                candidate.rounds.append(_run_round(candidate.detector, pictures, fps))
-            bar.advance(task)
-    for candidate in candidates:
-        candidate.detector.close()
+    with ExitStack() as stack:
+        contenders = [stack.enter_context(recipe.open(backend, threads)) for recipe in recipes]
+        found = time_contenders(contenders, pictures, fps, rounds, surroundings)
     height, width = pictures[0].shape[:2]
     return {
-        "models": [_describe(candidate) for candidate in candidates],
-        "comparisons": _compare(candidates),
+        **found,
         "settings": {
             "source": Path(source).name if source else "generated pattern",
             "frame_size_wh": [width, height],
@@ -105,116 +256,7 @@ def measure(
             "backend": backend,
             "threads": threads,
         },
-        "environment": surroundings,
     }
-
-
-def unique_names(paths: Sequence[Path]) -> list[str]:
-    """Name models by their file, with the folder before it where files share a name.
-
-    Examples:
-        >>> unique_names([Path("a/model.onnx"), Path("b/model.onnx"), Path("b/tiny.onnx")])
-        ['a/model', 'b/model', 'tiny']
-    """
-    stems = [path.stem for path in paths]
-    return [
-        path.stem if stems.count(path.stem) == 1 else f"{path.resolve().parent.name}/{path.stem}"
-        for path in paths
-    ]
-
-
-def generated_frames(count: int, size_wh: tuple[int, int] = GENERATED_SIZE_WH) -> list[Frame]:
-    """Make a gradient under noise: something to process, with nothing in it to find.
-
-    Args:
-        count: Number of frames.
-        size_wh: Width and height in pixels.
-
-    Returns:
-        uint8 BGR ``[H, W, 3]`` frames, the same in every call.
-    """
-    width, height = size_wh
-    random = np.random.default_rng(0)
-    gradient = np.add.outer(np.linspace(0, 120, height), np.linspace(0, 120, width))
-    return [
-        (gradient[..., None] + random.integers(0, 16, (height, width, 3))).astype(np.uint8)
-        for _ in range(count)
-    ]
-
-
-def _read_frames(source: str | os.PathLike[str] | None, count: int) -> tuple[list[Frame], float]:
-    if source is None:
-        return generated_frames(count), GENERATED_FPS
-    with open_source(Path(source)) as opened:
-        pictures: Iterable[Frame] = itertools.islice(opened, count)
-        kept = list(pictures)
-        if not kept:
-            raise UserError(f"{source} has no frames: give another source")
-        return kept, opened.fps
-
-
-def _run_round(detector: Detector, frames: Sequence[Frame], fps: float) -> npt.NDArray[np.float64]:
-    """Run one model over the frames; return ``[frames, stages]`` in milliseconds."""
-    tracker = Tracker(fps=fps, config=TrackerConfig.for_model(detector.info.tracker))
-    clock = time.perf_counter_ns
-    marks = np.zeros((len(frames), len(STAGES)), np.int64)
-    for row, frame in zip(marks, frames, strict=True):
-        start = clock()
-        geometry = detector.preprocess(frame)
-        prepared = clock()
-        outputs = detector.infer()
-        inferred = clock()
-        detections = detector.decode(outputs, geometry)
-        decoded = clock()
-        tracker.update(detections)
-        end = clock()
-        row[:] = (
-            prepared - start,
-            inferred - prepared,
-            decoded - inferred,
-            end - decoded,
-            end - start,
-        )
-    return marks / 1e6
-
-
-def _describe(candidate: _Candidate) -> dict[str, Any]:
-    times = np.concatenate(candidate.rounds)
-    info = candidate.detector.info
-    stages = {
-        name: summarise(column).to_dict() for name, column in zip(STAGES, times.T, strict=True)
-    }
-    return {
-        "model": candidate.name,
-        "file": candidate.path.name,
-        "bytes": candidate.path.stat().st_size,
-        "arch": info.arch,
-        "parameters": info.parameters,
-        "precision": info.precision,
-        "size_wh": list(info.size_wh),
-        "provider": candidate.detector.engine.provider,
-        "frames": len(times),
-        "stages": stages,
-        "fps": 1000 / stages["total"]["mean_ms"],
-    }
-
-
-def _compare(candidates: Sequence[_Candidate]) -> list[dict[str, Any]]:
-    first = candidates[0]
-    found = []
-    for other in candidates[1:]:
-        ratio = paired_ratio(first.round_medians(), other.round_medians())
-        found.append(
-            {
-                "first": first.name,
-                "other": other.name,
-                "ratio": ratio.ratio,
-                "low": ratio.low,
-                "high": ratio.high,
-                "confidence": ratio.confidence,
-            }
-        )
-    return found
 
 
 def print_latency(result: dict[str, Any]) -> None:
