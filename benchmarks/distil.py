@@ -19,9 +19,12 @@ import numpy.typing as npt
 import yaml
 
 from benchmarks.accuracy import score_file
+from benchmarks.contenders import Step
 from benchmarks.environment import environment
+from benchmarks.frames import first_frames
+from benchmarks.latency import round_medians, time_in_turns
 from benchmarks.steps import imagenet_weights, run_step
-from runtime.console import markdown_table, print_table, progress
+from runtime.console import markdown_table, print_table
 from runtime.detector import load
 from runtime.errors import UserError
 from runtime.files import atomic_path, output_directory
@@ -51,7 +54,6 @@ ONNX_TEACHER_TRACKER = {
 }
 ROUNDS = 8
 FRAMES_PER_ROUND = 40
-WARM_UP = 5
 
 Frame = npt.NDArray[np.uint8]
 
@@ -66,7 +68,7 @@ class Contender:
         parameters: Number of learned parameters.
         detect: From a frame to detections.
         tracker: Makes a fresh tracker for a frame rate.
-        scores: Its figures.
+        scores: Its figures, once it is scored.
         medians: Median time per frame of each round, in ms.
     """
 
@@ -77,6 +79,19 @@ class Contender:
     tracker: Callable[[float], Tracker]
     scores: dict[str, Any] = field(default_factory=dict)
     medians: list[float] = field(default_factory=list)
+
+    def begin(self, fps: float) -> None:
+        """Start a sequence; see ``benchmarks.contenders.Contender``."""
+        self._tracker = self.tracker(fps)
+
+    def step(self, frame: Frame) -> Step:
+        """Track the next frame; the network's time is that of all detection."""
+        start = time.perf_counter_ns()
+        detections = self.detect(frame)
+        detected = time.perf_counter_ns()
+        tracks = self._tracker.update(detections)
+        end = time.perf_counter_ns()
+        return Step(tracks, (0, detected - start, 0, end - detected))
 
     def to_row(self, sequence: str) -> dict[str, Any]:
         """Return the contender's entry in the record."""
@@ -119,7 +134,10 @@ def measure(threads: int | None = None, out: Path = OUT, configs: Path = CONFIGS
             contenders.append(open_exported(name, seed, folder, sequence, threads))
     for contender in contenders:
         score(contender, sequence, out / "tracks")
-    time_in_turns(contenders, sequence)
+    frames, fps = first_frames(sequence, FRAMES_PER_ROUND)
+    timings = time_in_turns(contenders, frames, fps, ROUNDS)
+    for contender, ms in zip(contenders, timings.ms, strict=True):
+        contender.medians = round_medians(ms).tolist()
     rows = [contender.to_row(sequence.name) for contender in contenders]
     return {
         "rows": rows,
@@ -235,35 +253,10 @@ def score(contender: Contender, sequence: Path, folder: Path) -> None:
     seed = "" if contender.seed is None else f"-{contender.seed}"
     file = folder / f"{contender.setting}{seed}.txt"
     with open_source(sequence) as source, MotWriter(file) as writer:
-        tracker = contender.tracker(source.fps)
+        contender.begin(source.fps)
         for number, frame in enumerate(source, 1):
-            writer.write_tracks(number, tracker.update(contender.detect(frame)))
+            writer.write_tracks(number, contender.step(frame).tracks)
     contender.scores = score_file(sequence, file)
-
-
-def time_in_turns(contenders: Sequence[Contender], sequence: Path) -> None:
-    """Time all from frame to tracks, in short rounds, each beginning with another one."""
-    frames: list[Frame] = []
-    with open_source(sequence) as source:
-        for frame in source:
-            frames.append(frame)
-            if len(frames) == FRAMES_PER_ROUND:
-                break
-        fps = source.fps
-    clock = time.perf_counter
-    with progress(transient=True) as bar:
-        task = bar.add_task("timing", total=ROUNDS)
-        for index in range(ROUNDS):
-            shift = index % len(contenders)
-            for contender in [*contenders[shift:], *contenders[:shift]]:
-                tracker = contender.tracker(fps)
-                times = []
-                for frame in [*frames[:WARM_UP], *frames]:
-                    start = clock()
-                    tracker.update(contender.detect(frame))
-                    times.append(1000 * (clock() - start))
-                contender.medians.append(statistics.median(times[WARM_UP:]))
-            bar.advance(task)
 
 
 def summarise(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
