@@ -1,4 +1,4 @@
-"""``kd-train``: train a teacher, distil a student, convert a checkpoint."""
+"""``kd-train``: train a teacher, distil a student, adapt it to a camera, convert a checkpoint."""
 
 from __future__ import annotations
 
@@ -164,6 +164,62 @@ def compare_settings(config: Path, out: Path, resume: bool) -> None:
 
     table = compare(config, out, not resume, shlex.join(["kd-train", *sys.argv[1:]]))
     click.echo(f"table: {table}")
+
+
+@cli.command("adapt", context_settings=CONTEXT)
+@click.argument("videos", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the model.")
+@click.option(
+    "--model",
+    "checkpoint",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Student to start from, a model of kd-train or its folder.",
+)
+@click.option("--detector", type=click.Path(path_type=Path), help="ONNX detector that teaches.")
+@click.option("--embedder", type=click.Path(path_type=Path), help="ONNX re-ID model that teaches.")
+@click.option(
+    "--teacher",
+    type=click.Path(path_type=Path),
+    help="A larger model of the family that teaches instead, or a YAML file with a teacher's "
+    "configuration.",
+)
+@click.option(
+    "--hours",
+    type=click.FloatRange(min=0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Bound on the time for everything.",
+)
+@click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a value of the run."
+)
+@click.option("--overwrite", is_flag=True, help="Start anew in a folder that holds another run.")
+def adapt_to_camera(
+    videos: tuple[Path, ...],
+    out: Path,
+    checkpoint: Path,
+    detector: Path | None,
+    embedder: Path | None,
+    teacher: Path | None,
+    hours: float,
+    overrides: tuple[str, ...],
+    overwrite: bool,
+) -> None:
+    """Make a student better on the camera that recorded VIDEOS, without labels.
+
+    The teacher looks at the videos and the student learns from it. The last fifth of each video is
+    held out: there the student is held against the teacher's tracks before and after, and the new
+    one is kept only if it is better. Given again, the command goes on where it was stopped.
+    """
+    from train.adapt import AdaptSettings, adapt
+    from train.adapt.plan import teacher_entries
+
+    entries = teacher_entries(detector, embedder, teacher)
+    settings = AdaptSettings(videos, checkpoint, entries, hours, overrides)
+    with ended_like_ctrl_c():
+        adapt(settings, out, overwrite=overwrite)
+    click.echo(f"model: {out / 'model.safetensors'}")
 
 
 main = run_command(cli, "kd-train")

@@ -49,7 +49,7 @@ class HeldOutSequence:
     """A sequence with ground truth; make it with ``read_sequences``.
 
     Attributes:
-        directory: Its folder.
+        directory: Its folder, or its video.
         name: Its name.
         truth: Its ground truth; frame 1 is the first to be tracked.
         start: Frames to leave out before that.
@@ -161,7 +161,7 @@ def validate_tracking(
 
 def track_sequence(
     model: TrackingModel,
-    directory: Path,
+    directory: Path | HeldOutSequence,
     input_wh: tuple[int, int],
     tracker: Mapping[str, float],
     frames: tuple[int, int] | None = None,
@@ -171,7 +171,7 @@ def track_sequence(
 
     Args:
         model: See there.
-        directory: A folder as ``read_sequences`` takes it.
+        directory: A folder as ``read_sequences`` takes it, or what it has returned.
         input_wh: See there.
         tracker: See there.
         frames: First and last frame, counted from 1; None for all.
@@ -183,7 +183,10 @@ def track_sequence(
     Raises:
         UserError: The sequence or the settings cannot be used.
     """
-    sequence = read_sequences([directory], frames)[0]
+    if isinstance(directory, HeldOutSequence):
+        sequence = directory
+    else:
+        sequence = read_sequences([directory], frames)[0]
     engine = TorchEngine(model, input_wh, tracker)
     with progress(shown=False) as bar:
         return _track(engine, sequence, batch, bar, bar.add_task("", total=sequence.length))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -140,6 +141,8 @@ class TrackingModel(nn.Module):
         self.num_classes = num_classes
         self.embedding_dim = embedding_dim
         self.feature_channels = feature_channels
+        # What it was built with beyond its name and widths.
+        self.options: dict[str, Any] = {}
         # What the model was trained for; set when it is trained or loaded.
         self.classes: tuple[str, ...] = ()
         self.input_wh: tuple[int, int] | None = None

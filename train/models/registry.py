@@ -105,6 +105,8 @@ def build_model(
     entry = find_entry(name)
     width = entry.embedding_dim if embedding_dim is None else embedding_dim
     try:
-        return entry.build(name, num_classes=num_classes, embedding_dim=width, **options)
+        model = entry.build(name, num_classes=num_classes, embedding_dim=width, **options)
     except (TypeError, ValueError) as error:
         raise UserError(f"model {name} with options {options}: {error}") from error
+    model.options = options
+    return model

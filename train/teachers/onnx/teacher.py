@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from runtime.types import FloatArray, IntArray
+from runtime.types import Detections, FloatArray, IntArray
 from train.teachers.config import OnnxTeacherConfig
 from train.teachers.onnx.detector import OnnxDetector
 from train.teachers.onnx.embedder import OnnxEmbedder
@@ -96,3 +96,14 @@ class OnnxTeacherModel:
         if self._embedder is None:
             return SeenObjects(boxes, scores, labels, np.zeros((len(boxes), 0), np.float16))
         return SeenObjects(boxes, scores, labels, self._embedder(image, boxes))
+
+    def detect(self, image: npt.NDArray[np.uint8]) -> Detections:
+        """Return what it finds in a picture, ``[H, W, 3]`` uint8 BGR, for a tracker.
+
+        Raises:
+            UserError: A file puts out something unusable.
+            ValueError: There is no detector.
+        """
+        seen = self(image)
+        embeddings = seen.embeddings.astype(np.float32) if self.embedding_dim else None
+        return Detections(seen.boxes_xyxy, seen.scores, embeddings, seen.classes)

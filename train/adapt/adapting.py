@@ -1,0 +1,210 @@
+"""From a student and recordings to a student that is better on them, or to the old one."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from runtime.console import console
+from runtime.errors import UserError
+from runtime.files import atomic_path, existing_file, file_sha256, output_directory
+from train.adapt.gate import (
+    Decision,
+    Judgement,
+    decide,
+    judge,
+    judgements_markdown,
+    teacher_truth,
+)
+from train.adapt.plan import AdaptSettings, Part, split, training_config
+from train.adapt.teachers import teacher_detector
+from train.config import TrainConfig, load_config
+from train.data.video import VideoFrames
+from train.models import TrackingModel, load_model
+from train.models.checkpoint import checkpoint_path
+from train.settings import in_words
+from train.state import MODEL_FILE, STATE_FILE
+from train.teachers.config import FairMOTTeacherConfig, OnnxTeacherConfig, TeacherConfig
+from train.trainer import Trainer
+
+RECORD_FILE = "adapt.json"
+CONFIG_FILE = "training.yaml"
+TRAINING = "training"
+CACHE = "teacher-cache"
+
+
+def adapt(settings: AdaptSettings, out: Path, *, overwrite: bool = False) -> dict[str, Any]:
+    """Specialise a student to a camera, and keep it only if held-out frames say that it is better.
+
+    The last fifth of each video is held out. There the teacher's tracks stand for the truth: the
+    student is judged by them before and after. What is finished is not done again when the same
+    command is given again, and the training goes on from its last checkpoint.
+
+    Args:
+        settings: What to adapt, to what, and within which bounds.
+        out: Folder for ``model.safetensors``, the student that is kept, ``adapt.json``, the
+            figures, and ``training/``, the run.
+        overwrite: Start anew in a folder that holds another adaptation.
+
+    Returns:
+        The content of ``adapt.json``: ``settings``, ``before``, ``after``, ``kept``, ``gain``,
+        ``reason`` and ``minutes``.
+
+    Raises:
+        UserError: A video, the student or the teacher cannot be used, or ``out`` holds another
+            adaptation.
+    """
+    started = time.monotonic()
+    checkpoint = existing_file(checkpoint_path(settings.checkpoint), "model")
+    teacher = read_teacher(settings.teacher)
+    parts = split([(video, frame_count(video)) for video in settings.videos])
+    directory = output_directory(out)
+    record = _begin(settings, checkpoint, directory, overwrite)
+    if "kept" in record:
+        show(record)
+        return record
+    spent = float(record.get("minutes", 0.0))
+
+    def minutes() -> float:
+        return spent + (time.monotonic() - started) / 60
+
+    student = load_model(checkpoint)
+    if student.input_wh is None:
+        raise UserError(f"{checkpoint} does not say its input size: give a model of kd-train")
+    detect, tracker = teacher_detector(teacher)
+    truth = teacher_truth(detect, parts, tracker)
+    if not sum(map(len, truth)):
+        raise UserError(
+            f"the teacher sees nobody in the last part of {settings.videos[0]}: give recordings "
+            "with people to the end, or another teacher"
+        )
+    before_judging = minutes()
+    before = judge(student, parts, truth)
+    record |= {"before": asdict(before)}
+    reserve = 1.5 * (minutes() - before_judging)
+    _write(directory / RECORD_FILE, record | {"minutes": minutes()})
+    left = settings.hours * 60 - minutes() - reserve
+    config = _configuration(settings, parts, student, left, directory)
+    new_file = _train(config, directory)
+    after = judge(load_model(new_file), parts, truth)
+    decision = decide(before, after)
+    with atomic_path(directory / MODEL_FILE) as temporary:
+        shutil.copyfile(new_file if decision else checkpoint, temporary)
+    record |= {
+        "after": asdict(after),
+        "kept": decision.kept,
+        "gain": decision.gain,
+        "reason": decision.reason,
+        "minutes": minutes(),
+    }
+    _write(directory / RECORD_FILE, record)
+    show(record)
+    return record
+
+
+def read_teacher(entries: dict[str, Any]) -> OnnxTeacherConfig | FairMOTTeacherConfig:
+    """Check a teacher's configuration.
+
+    Raises:
+        UserError: It is wrong, or it is of a kind that sees no objects.
+    """
+    try:
+        teacher = TypeAdapter[TeacherConfig](TeacherConfig).validate_python(entries)
+    except ValidationError as error:
+        raise UserError(f"the teacher: {in_words(error)}") from error
+    if isinstance(teacher, FairMOTTeacherConfig):
+        return teacher
+    if isinstance(teacher, OnnxTeacherConfig) and teacher.detector is not None:
+        return teacher
+    raise UserError("adapting wants a teacher that finds objects: give --detector or --teacher")
+
+
+def frame_count(video: Path) -> int:
+    """Count a video's frames; containers only estimate them.
+
+    Raises:
+        UserError: The file is missing, no video, or cut short.
+    """
+    frames = VideoFrames(existing_file(video, "video"))
+    count = len(frames)
+    frames.close()
+    return count
+
+
+def _begin(
+    settings: AdaptSettings, checkpoint: Path, directory: Path, overwrite: bool
+) -> dict[str, Any]:
+    """Return what an earlier run of the same command has written, or what a new one begins with."""
+    file = directory / RECORD_FILE
+    told = json.loads(json.dumps(settings.to_dict() | {"sha256": file_sha256(checkpoint)}))
+    fresh = {"settings": told}
+    if file.exists() and not overwrite:
+        try:
+            record = dict(json.loads(file.read_text(encoding="utf-8")))
+        except ValueError as error:
+            raise UserError(f"{file} is damaged: add --overwrite to start anew") from error
+        if record.get("settings") != told:
+            raise UserError(
+                f"{directory} holds another adaptation: add --overwrite to start anew, or choose "
+                "another --out"
+            )
+        return record
+    for name in (RECORD_FILE, CONFIG_FILE, MODEL_FILE):
+        (directory / name).unlink(missing_ok=True)
+    shutil.rmtree(directory / TRAINING, ignore_errors=True)
+    _write(file, fresh)
+    return fresh
+
+
+def _configuration(
+    settings: AdaptSettings,
+    parts: Sequence[Part],
+    student: TrackingModel,
+    minutes: float,
+    directory: Path,
+) -> TrainConfig:
+    """Return the training, the one that was begun if there is one."""
+    file = directory / CONFIG_FILE
+    if not file.exists():
+        model = {
+            "name": student.name,
+            "num_classes": student.num_classes,
+            "embedding_dim": student.embedding_dim,
+            "options": student.options,
+            "input_wh": student.input_wh,
+            "classes": list(student.classes),
+        }
+        config = training_config(settings, parts, model, minutes, directory / CACHE)
+        with atomic_path(file) as temporary:
+            entries = config.model_dump(mode="json", exclude_defaults=False)
+            temporary.write_text(yaml.safe_dump(entries, sort_keys=False), encoding="utf-8")
+    return load_config(file, settings.overrides)
+
+
+def _train(config: TrainConfig, directory: Path) -> Path:
+    """Train, from the last checkpoint if there is one."""
+    folder = output_directory(directory / TRAINING)
+    return Trainer(config, folder, resume=(folder / STATE_FILE).exists()).run()
+
+
+def _write(file: Path, content: dict[str, Any]) -> None:
+    with atomic_path(file) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def show(record: dict[str, Any]) -> None:
+    """Print both judgements and the decision."""
+    before, after = (Judgement(**record[when]) for when in ("before", "after"))
+    say = console().print
+    say(judgements_markdown(before, after, "held-out frames"), markup=False)
+    decision = Decision(record["kept"], record["gain"], record["reason"])
+    kept = "kept the new model" if decision else "kept the old model"
+    say(f"{kept}: {decision.reason}", markup=False)
