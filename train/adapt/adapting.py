@@ -21,7 +21,7 @@ from train.adapt.gate import (
     Judgement,
     decide,
     judge,
-    judgements_markdown,
+    print_judgements,
     teacher_truth,
 )
 from train.adapt.plan import AdaptSettings, Part, split, training_config
@@ -80,7 +80,9 @@ def adapt(settings: AdaptSettings, out: Path, *, overwrite: bool = False) -> dic
     if student.input_wh is None:
         raise UserError(f"{checkpoint} does not say its input size: give a model of kd-train")
     detect, tracker = teacher_detector(teacher)
+    looking = time.monotonic()
     truth = teacher_truth(detect, parts, tracker)
+    seconds = (time.monotonic() - looking) / sum(part.gate[1] - part.gate[0] + 1 for part in parts)
     if not sum(map(len, truth)):
         raise UserError(
             f"the teacher sees nobody in the last part of {settings.videos[0]}: give recordings "
@@ -92,7 +94,7 @@ def adapt(settings: AdaptSettings, out: Path, *, overwrite: bool = False) -> dic
     reserve = 1.5 * (minutes() - before_judging)
     _write(directory / RECORD_FILE, record | {"minutes": minutes()})
     left = settings.hours * 60 - minutes() - reserve
-    config = _configuration(settings, parts, student, left, directory)
+    config = _configuration(settings, parts, student, left, seconds, directory)
     new_file = _train(config, directory)
     after = judge(load_model(new_file), parts, truth)
     decision = decide(before, after)
@@ -169,6 +171,7 @@ def _configuration(
     parts: Sequence[Part],
     student: TrackingModel,
     minutes: float,
+    teacher_seconds: float,
     directory: Path,
 ) -> TrainConfig:
     """Return the training, the one that was begun if there is one."""
@@ -182,7 +185,9 @@ def _configuration(
             "input_wh": student.input_wh,
             "classes": list(student.classes),
         }
-        config = training_config(settings, parts, model, minutes, directory / CACHE)
+        config = training_config(
+            settings, parts, model, minutes, teacher_seconds, directory / CACHE
+        )
         with atomic_path(file) as temporary:
             entries = config.model_dump(mode="json", exclude_defaults=False)
             temporary.write_text(yaml.safe_dump(entries, sort_keys=False), encoding="utf-8")
@@ -203,8 +208,7 @@ def _write(file: Path, content: dict[str, Any]) -> None:
 def show(record: dict[str, Any]) -> None:
     """Print both judgements and the decision."""
     before, after = (Judgement(**record[when]) for when in ("before", "after"))
-    say = console().print
-    say(judgements_markdown(before, after, "held-out frames"), markup=False)
+    print_judgements(before, after)
     decision = Decision(record["kept"], record["gain"], record["reason"])
     kept = "kept the new model" if decision else "kept the old model"
-    say(f"{kept}: {decision.reason}", markup=False)
+    console().print(f"{kept}: {decision.reason}", markup=False, soft_wrap=True)

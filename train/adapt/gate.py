@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from benchmarks.metrics import combine, evaluate, sequence_from_rows
-from runtime.console import markdown_table, progress
+from runtime.console import print_table, progress
 from runtime.mot import MotRows
 from runtime.sources import open_source
 from runtime.tracking.config import TrackerConfig
@@ -183,12 +182,8 @@ def _track_seconds(found: FoundRows, fps: float) -> list[float]:
     return [float(count) / fps for count in counts]
 
 
-def judgements_markdown(before: Judgement, after: Judgement, name: Path | str = "") -> str:
-    """Render both judgements as a Markdown table."""
+def print_judgements(before: Judgement, after: Judgement) -> None:
+    """Print both judgements as a table."""
     told = {"before": asdict(before), "after": asdict(after)}
-    rows = [(when, *(_text(values[figure]) for figure in FIGURES)) for when, values in told.items()]
-    return markdown_table((str(name), *FIGURES), rows)
-
-
-def _text(value: float) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    rows = [(when, *(values[figure] for figure in FIGURES)) for when, values in told.items()]
+    print_table("Held-out frames, against the teacher's tracks", ("model", *FIGURES), rows)

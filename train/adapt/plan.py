@@ -21,8 +21,6 @@ THRESHOLD_SHARE = 0.1
 MOST_GATE_FRAMES = 3000
 # Shorter videos say too little about tracking.
 LEAST_FRAMES = 100
-# An ONNX teacher on a processor takes about 0.1 s for a picture.
-TEACHER_SECONDS = 0.1
 TEACHER_SHARE = 0.2
 MOST_PICTURES = 8000
 MOST_PASSES = 40
@@ -150,6 +148,7 @@ def training_config(
     parts: Sequence[Part],
     model: dict[str, Any],
     minutes: float,
+    teacher_seconds: float,
     cache: Path,
 ) -> TrainConfig:
     """Return the training of an adaptation.
@@ -165,19 +164,22 @@ def training_config(
         model: ``name``, ``num_classes``, ``embedding_dim``, ``options``, ``input_wh`` and
             ``classes`` of the student.
         minutes: Minutes that are left for teacher and training.
+        teacher_seconds: What the teacher takes for a picture.
         cache: Folder for what an ONNX teacher sees.
 
     Returns:
         The configuration before overrides are applied.
     """
     frames = sum(part.train[1] for part in parts)
-    affordable = int(TEACHER_SHARE * minutes * 60 / TEACHER_SECONDS)
+    affordable = int(TEACHER_SHARE * minutes * 60 / max(teacher_seconds, 1e-3))
     every = max(1, math.ceil(frames / max(1, min(MOST_PICTURES, affordable))))
     pictures = frames // every
     per_epoch = max(LEAST_STEPS * BATCH, MOST_PASSES * pictures) // EPOCHS
     teacher = dict(settings.teacher)
     if teacher["kind"] == "onnx":
+        # Such a teacher looks at all pictures before the training begins.
         teacher["cache"] = str(cache)
+        minutes -= pictures * teacher_seconds / 60
     entries: dict[str, Any] = {
         "model": {key: model[key] for key in ("name", "num_classes", "embedding_dim", "options")},
         "input_wh": model["input_wh"],
