@@ -11,8 +11,12 @@ This package imports nothing of the project, so that training may use it as well
 from __future__ import annotations
 
 from benchmarks.metrics.clear import ClearScores, FrameMatches, clear_matches, clear_scores
-from benchmarks.metrics.combine import combine
+from benchmarks.metrics.combine import average_classes, combine, combine_classes
 from benchmarks.metrics.counting import (
+    MOT17,
+    MOT20,
+    Rules,
+    boxes_in_regions,
     counting_rows,
     distractor_matches,
     sequence_from_rows,
@@ -24,15 +28,21 @@ from benchmarks.metrics.sequence import SequenceData, sequence_from_boxes, seque
 from benchmarks.metrics.similarity import iou_ltwh
 
 __all__ = [
+    "MOT17",
+    "MOT20",
     "ClearScores",
     "FrameMatches",
     "HotaScores",
     "IdentityScores",
+    "Rules",
     "Scores",
     "SequenceData",
+    "average_classes",
+    "boxes_in_regions",
     "clear_matches",
     "clear_scores",
     "combine",
+    "combine_classes",
     "counting_rows",
     "distractor_matches",
     "evaluate",

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.metrics.assignment import assign_max
+from benchmarks.metrics.assignment import assign_positive
 from benchmarks.metrics.sequence import FloatArray, IntArray, SequenceData
 
 THRESHOLD = 0.5
@@ -168,7 +168,5 @@ def _match(
 ) -> tuple[IntArray, IntArray]:
     """Pair boxes of one frame: most kept pairs first, then the largest sum of similarities."""
     scores = _CONTINUITY * keeps + similarity
-    scores[similarity < threshold - _EPS] = 0.0
-    rows, columns = assign_max(scores)
-    real = scores[rows, columns] > _EPS
-    return rows[real], columns[real]
+    scores[(similarity < threshold - _EPS) | (scores <= _EPS)] = 0.0
+    return assign_positive(scores)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -46,6 +46,44 @@ def combine(scores: Sequence[Scores]) -> Scores:
         gt_id_count=sum(one.gt_id_count for one in scores),
         tracker_id_count=sum(one.tracker_id_count for one in scores),
     )
+
+
+def combine_classes(scores: Sequence[Scores]) -> Scores:
+    """Score the classes of the same frames as one, as TrackEval's ``cls_comb_det_av`` does.
+
+    A class weighs as much as it has boxes.
+
+    Args:
+        scores: Figures of each class, at least one.
+
+    Raises:
+        ValueError: There is none.
+    """
+    return dataclasses.replace(combine(scores), frames=scores[0].frames)
+
+
+def average_classes(scores: Sequence[Scores]) -> dict[str, Any]:
+    """Average over the classes of the same frames, as TrackEval's ``cls_comb_cls_av`` does.
+
+    Every class weighs the same, also one without boxes. Counts are summed.
+
+    Args:
+        scores: Figures of each class, at least one.
+
+    Returns:
+        The figures as ``Scores.to_dict`` names them.
+
+    Raises:
+        ValueError: There is none.
+    """
+    figures = combine_classes(scores).to_dict()
+    each = [one.to_dict() for one in scores]
+    for name, value in figures.items():
+        if isinstance(value, float):
+            figures[name] = float(np.mean([one[name] for one in each]))
+        elif isinstance(value, list):
+            figures[name] = np.mean([one[name] for one in each], axis=0).tolist()
+    return figures
 
 
 def _sum(counts: Sequence[Counts]) -> Counts:

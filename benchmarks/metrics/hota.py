@@ -9,9 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
-from benchmarks.metrics.assignment import assign_max
+from benchmarks.metrics.assignment import assign_positive
 from benchmarks.metrics.sequence import FloatArray, IntArray, SequenceData
+from benchmarks.metrics.similarity import positive
 
 _EPS = float(np.finfo(np.float64).eps)
 
@@ -65,20 +67,19 @@ def hota_scores(data: SequenceData) -> HotaScores:
     gt_count = _count(data.gt_ids, data.gt_id_count)
     tracker_count = _count(data.tracker_ids, data.tracker_id_count)
     pairs, similarities = _match_all(data, _alignment(data, gt_count, tracker_count))
-    counted = similarities[None, :] >= alphas[:, None] - _EPS
-    tp = counted.sum(axis=1).astype(np.int64)
-    association = np.zeros(len(alphas))
+    # How many of the thresholds each match reaches.
+    reached = np.searchsorted(alphas - _EPS, similarities, side="right")
     # Only pairs of identities that were ever matched: far fewer than there could be.
     known, pair_index = np.unique(pairs, return_inverse=True)
     gt_id, tracker_id = np.divmod(known, max(1, data.tracker_id_count))
     either = gt_count[gt_id] + tracker_count[tracker_id]
-    for index, mask in enumerate(counted):
-        matches = np.bincount(pair_index[mask], minlength=len(known))
-        jaccard = matches / np.maximum(1, either - matches)
-        association[index] = (matches * jaccard).sum()
-    assa = association / np.maximum(1, tp)
+    matches = _at_least(reached, len(alphas), pair_index, len(known))
+    tp = matches.sum(axis=0)
+    jaccard = matches / np.maximum(1, either[:, None] - matches)
+    assa = (matches * jaccard).sum(axis=0) / np.maximum(1, tp)
     deta = tp / np.maximum(1, data.gt_box_count + data.tracker_box_count - tp)
-    similarity_sum = (similarities[None, :] * counted).sum(axis=1)
+    sums = np.bincount(reached, weights=similarities, minlength=len(alphas) + 1)
+    similarity_sum = sums[:0:-1].cumsum()[::-1]
     return HotaScores(
         alphas=alphas,
         tp=tp,
@@ -97,15 +98,27 @@ def _count(ids: tuple[IntArray, ...], count: int) -> IntArray:
     return np.bincount(joined, minlength=count).astype(np.int64)
 
 
+def _at_least(
+    reached: IntArray, levels: int, pair_index: IntArray, pairs: int
+) -> npt.NDArray[np.int64]:
+    """Count the matches of each pair that reach each level, ``[pairs, levels]``."""
+    counts = np.bincount(pair_index * (levels + 1) + reached, minlength=pairs * (levels + 1))
+    counts = counts.reshape(pairs, levels + 1)[:, :0:-1]
+    return counts.cumsum(axis=1)[:, ::-1]
+
+
 def _alignment(data: SequenceData, gt_count: IntArray, tracker_count: IntArray) -> FloatArray:
     """Return the soft Jaccard index of every two trajectories, ``[gt ids, tracker ids]``."""
     overlap = np.zeros((data.gt_id_count, data.tracker_id_count))
     for gt_ids, tracker_ids, similarity in zip(
         data.gt_ids, data.tracker_ids, data.similarities, strict=True
     ):
-        either = similarity.sum(0)[None, :] + similarity.sum(1)[:, None] - similarity
-        share = np.divide(similarity, either, out=np.zeros_like(either), where=either > _EPS)
-        overlap[gt_ids[:, None], tracker_ids[None, :]] += share
+        # Few boxes of a frame touch.
+        rows, columns = positive(similarity)
+        alike = similarity[rows, columns]
+        either = similarity.sum(0)[columns] + similarity.sum(1)[rows] - alike
+        share = np.divide(alike, either, out=np.zeros_like(either), where=either > _EPS)
+        overlap[gt_ids[rows], tracker_ids[columns]] += share
     return overlap / (gt_count[:, None] + tracker_count[None, :] - overlap)
 
 
@@ -120,7 +133,10 @@ def _match_all(data: SequenceData, alignment: FloatArray) -> tuple[IntArray, Flo
     for gt_ids, tracker_ids, similarity in zip(
         data.gt_ids, data.tracker_ids, data.similarities, strict=True
     ):
-        rows, columns = assign_max(alignment[gt_ids[:, None], tracker_ids[None, :]] * similarity)
+        rows, columns = positive(similarity)
+        scores = np.zeros_like(similarity)
+        scores[rows, columns] = alignment[gt_ids[rows], tracker_ids[columns]]
+        rows, columns = assign_positive(scores * similarity)
         pairs.append(gt_ids[rows] * data.tracker_id_count + tracker_ids[columns])
         similarities.append(similarity[rows, columns])
     return np.concatenate(pairs), np.concatenate(similarities)

@@ -12,6 +12,7 @@ import numpy as np
 
 from benchmarks.metrics.assignment import assign_max
 from benchmarks.metrics.sequence import SequenceData
+from benchmarks.metrics.similarity import positive
 
 THRESHOLD = 0.5
 
@@ -64,7 +65,7 @@ def identity_scores(data: SequenceData, threshold: float = THRESHOLD) -> Identit
     for gt_ids, tracker_ids, similarity in zip(
         data.gt_ids, data.tracker_ids, data.similarities, strict=True
     ):
-        rows, columns = np.nonzero(similarity >= threshold)
+        rows, columns = positive(similarity >= threshold)
         agreeing[gt_ids[rows], tracker_ids[columns]] += 1
     idtp = int(agreeing[assign_max(agreeing)].sum())
     return IdentityScores(

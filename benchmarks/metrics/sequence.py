@@ -150,11 +150,14 @@ def _renumber(
 ) -> tuple[tuple[IntArray, ...], IntArray]:
     """Return the identities numbered from 0, and the identity behind each number."""
     arrays = [np.asarray(ids, np.int64).reshape(-1) for ids in per_frame]
-    for frame, ids in enumerate(arrays, 1):
-        if len(np.unique(ids)) != len(ids):
-            raise ValueError(f"{what}, frame {frame}: an identity occurs twice")
     if not arrays:
         return (), np.zeros(0, np.int64)
     known, numbered = np.unique(np.concatenate(arrays), return_inverse=True)
-    borders = np.cumsum([len(ids) for ids in arrays])[:-1]
+    lengths = [len(ids) for ids in arrays]
+    frames = np.repeat(np.arange(len(arrays)), lengths)
+    keys, counts = np.unique(frames * len(known) + numbered, return_counts=True)
+    if len(keys) < len(numbered):
+        frame = keys[counts > 1][0] // len(known) + 1
+        raise ValueError(f"{what}, frame {frame}: an identity occurs twice")
+    borders = np.cumsum(lengths)[:-1]
     return tuple(np.split(numbered.astype(np.int64), borders)), known

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
+_SMALLEST = float(np.finfo(np.float64).eps)
 
 
 def iou_ltwh(first_ltwh: FloatArray, second_ltwh: FloatArray) -> FloatArray:
@@ -25,19 +26,66 @@ def iou_ltwh(first_ltwh: FloatArray, second_ltwh: FloatArray) -> FloatArray:
     """
     first = np.asarray(first_ltwh, np.float64).reshape(-1, 4)
     second = np.asarray(second_ltwh, np.float64).reshape(-1, 4)
-    # Corners first and sizes from the corners, in this order: the last bit decides at a threshold.
+    first_area, second_area = _areas(first), _areas(second)
+    intersection = _intersection(first, second)
+    intersection[first_area <= _SMALLEST] = 0.0
+    intersection[:, second_area <= _SMALLEST] = 0.0
+    # Few boxes touch: only these need the division.
+    rows, columns = positive(intersection)
+    shared = intersection[rows, columns]
+    union = first_area[rows] + second_area[columns] - shared
+    intersection[rows, columns] = shared / union
+    return intersection
+
+
+def share_inside_ltwh(boxes_ltwh: FloatArray, regions_ltwh: FloatArray) -> FloatArray:
+    """Return which share of each box lies in each region.
+
+    Args:
+        boxes_ltwh: ``[N, 4]`` left, top, width, height in pixels.
+        regions_ltwh: ``[M, 4]`` likewise.
+
+    Returns:
+        ``[N, M]`` in 0..1; 0 for a box without area.
+
+    Examples:
+        >>> share_inside_ltwh(np.array([[0.0, 0, 10, 10]]), np.array([[5.0, 0, 90, 90]]))
+        array([[0.5]])
+    """
+    boxes = np.asarray(boxes_ltwh, np.float64).reshape(-1, 4)
+    shared = _intersection(boxes, np.asarray(regions_ltwh, np.float64).reshape(-1, 4))
+    area = _areas(boxes)[:, None]
+    return np.divide(shared, area, out=np.zeros_like(shared), where=area > _SMALLEST)
+
+
+def positive(
+    values: npt.NDArray[np.float64] | npt.NDArray[np.bool_],
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Return rows and columns of the values above 0 in ``[N, M]``, in order.
+
+    As ``np.nonzero`` does, which is slow on matrices of floats.
+    """
+    return np.divmod(np.flatnonzero(values.reshape(-1) > 0), max(1, values.shape[1]))
+
+
+def _areas(boxes: FloatArray) -> FloatArray:
+    # Sizes from the corners: the last bit decides at a threshold.
+    wh = boxes[:, :2] + boxes[:, 2:] - boxes[:, :2]
+    return wh[:, 0] * wh[:, 1]
+
+
+def _intersection(first: FloatArray, second: FloatArray) -> FloatArray:
     first_end = first[:, :2] + first[:, 2:]
     second_end = second[:, :2] + second[:, 2:]
-    top_left = np.maximum(first[:, None, :2], second[None, :, :2])
-    bottom_right = np.minimum(first_end[:, None], second_end[None, :])
-    overlap_wh = np.maximum(bottom_right - top_left, 0.0)
-    intersection = overlap_wh[..., 0] * overlap_wh[..., 1]
-    first_wh = first_end - first[:, :2]
-    second_wh = second_end - second[:, :2]
-    first_area = first_wh[:, 0] * first_wh[:, 1]
-    second_area = second_wh[:, 0] * second_wh[:, 1]
-    union = first_area[:, None] + second_area[None, :] - intersection
-    smallest = np.finfo(np.float64).eps
-    valid = (first_area[:, None] > smallest) & (second_area[None, :] > smallest)
-    valid &= union > smallest
-    return np.divide(intersection, union, out=np.zeros_like(intersection), where=valid)
+    intersection = _overlap(first[:, 0], first_end[:, 0], second[:, 0], second_end[:, 0])
+    intersection *= _overlap(first[:, 1], first_end[:, 1], second[:, 1], second_end[:, 1])
+    return intersection
+
+
+def _overlap(
+    start: FloatArray, end: FloatArray, other_start: FloatArray, other_end: FloatArray
+) -> FloatArray:
+    """Return what every two intervals have in common, ``[N, M]``."""
+    common = np.minimum(end[:, None], other_end[None, :])
+    common -= np.maximum(start[:, None], other_start[None, :])
+    return np.maximum(common, 0.0, out=common)
