@@ -28,19 +28,87 @@ def cli() -> None:
     """Measure a tracker: accuracy, latency, a report of both; and how fast training data loads."""
 
 
+class Numbers(click.ParamType):
+    """Whole numbers above 0 with commas between them."""
+
+    name = "N,N,..."
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        """Return the numbers in their order, each once."""
+        if isinstance(value, tuple):
+            return value
+        parts = [part.strip() for part in value.split(",")]
+        if not all(part.isdecimal() and int(part) > 0 for part in parts):
+            self.fail(f"{value!r} is not of the form 1,2,3", param, ctx)
+        return tuple(dict.fromkeys(int(part) for part in parts))
+
+
 @cli.command()
-@click.argument("gt", type=FILE)
-@click.argument("results", type=FILE)
+@click.argument("gt", type=FILE, required=False)
+@click.argument("results", type=FILE, required=False)
+@click.option("--data", "root", type=FILE, help="Sequences to run models over, in place of GT.")
+@click.option("--model", "models", multiple=True, metavar="[NAME=]FILE", help="Run this model.")
+@click.option("--split", help="Split of the data.  [default: all with ground truth]")
+@click.option("--out", type=FILE, help="Keep each model's tracks and figures in this folder.")
+@click.option("--classes", type=Numbers(), default=(), help="Score these classes of one's own.")
+@click.option("--ignore", type=Numbers(), default=(), help="Classes that are regions to ignore.")
+@click.option(
+    "--benchmark",
+    type=click.Choice(["MOT15", "MOT16", "MOT17", "MOT20"]),
+    help="Rules to follow.  [default: by the sequence's name]",
+)
+@click.option("--threads", type=POSITIVE, help="Threads of the inference engine.")
+@BACKEND
 @click.option("--json", "json_file", type=FILE, help="Write the figures to this file as well.")
-def accuracy(gt: Path, results: Path, json_file: Path | None) -> None:
-    """Score RESULTS, a MOTChallenge result file, against GT.
+def accuracy(
+    gt: Path | None,
+    results: Path | None,
+    root: Path | None,
+    models: tuple[str, ...],
+    split: str | None,
+    out: Path | None,
+    classes: tuple[int, ...],
+    ignore: tuple[int, ...],
+    benchmark: str | None,
+    threads: int | None,
+    backend: str,
+    json_file: Path | None,
+) -> None:
+    """Score RESULTS against GT, or run models over --data and score them.
 
-    GT is a sequence folder or its gt.txt. Figures equal TrackEval's; ratios are fractions.
+    GT is a sequence folder or its gt.txt, and RESULTS a MOTChallenge result file; or GT is a
+    dataset, and RESULTS a folder with a SEQUENCE.txt for each of its sequences. A dataset is a
+    folder of sequences, one with train/, val/ and test/, or one that kd-data prepared, where a
+    split such as val_half may be a part of each sequence. Figures equal TrackEval's; ratios are
+    fractions, and fps is from frame to tracks.
+
+    Pedestrians are scored by the rules of MOT17, or of MOT20 where the sequence is called so. With
+    --classes each class in the eighth column is scored alone and all together, without
+    distractors; boxes without a match in regions of --ignore do not count.
     """
-    from benchmarks.accuracy import print_scores, score_file
+    from benchmarks.accuracy import Scheme, print_models, print_scores, score_file, score_folder
 
+    scheme = Scheme(classes, ignore, benchmark or "")
     _check_output(json_file)
-    scores = score_file(gt, results)
+    if root is not None and models and gt is None:
+        from benchmarks.sequences import find_sequences, take_once
+        from benchmarks.tracking import measure_models
+
+        sequences = take_once(find_sequences(root, split))
+        measured = measure_models(models, sequences, out, scheme, backend, threads)
+        print_models(measured)
+        _write_json(json_file, {"models": measured})
+        return
+    if root is not None or models or out is not None or gt is None or results is None:
+        raise click.UsageError("give GT and RESULTS, or --data and --model")
+    if split is not None and not results.is_dir():
+        raise click.UsageError("--split wants a dataset and a folder of result files")
+    if results.is_dir():
+        scores = score_folder(gt, results, split, scheme)
+    else:
+        scores = score_file(gt, results, scheme)
     print_scores(scores)
     _write_json(json_file, scores)
 
