@@ -114,6 +114,25 @@ def accuracy(
 
 
 @cli.command()
+@click.option("--people", type=POSITIVE, default=100, show_default=True, help="In the crowd.")
+@click.option("--frames", type=POSITIVE, default=1000, show_default=True, help="Of the crowd.")
+@click.option("--rounds", type=POSITIVE, default=5, show_default=True, help="Number of rounds.")
+@click.option("--json", "json_file", type=FILE, help="Write the figures to this file as well.")
+def metrics(people: int, frames: int, rounds: int, json_file: Path | None) -> None:
+    """Time the scoring of a generated crowd against TrackEval, where that is installed.
+
+    Both read the same files in turns and give all figures; the largest difference between any two
+    is told as well.
+    """
+    from benchmarks.scoring_speed import measure, print_speed
+
+    _check_output(json_file)
+    result = measure(people, frames, rounds)
+    print_speed(result)
+    _write_json(json_file, result)
+
+
+@cli.command()
 @click.argument("models", nargs=-1, required=True, metavar="[NAME=]MODEL...")
 @click.option("--source", type=FILE, help="Video, image folder or sequence; else a pattern.")
 @click.option(

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks.metrics import SequenceData, sequence_from_frames
+from benchmarks.trackeval_peer import under_our_names
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 
@@ -23,13 +24,13 @@ def trackeval_module() -> Any:
 def oracle_scores(data: SequenceData) -> dict[str, Any]:
     """Score a sequence with TrackEval, under our names."""
     results = _oracle_results(data)
-    return rename(*(results[name] for name in ("CLEAR", "Identity", "HOTA")))
+    return under_our_names(*(results[name] for name in ("CLEAR", "Identity", "HOTA")))
 
 
 def oracle_combined(parts: Sequence[SequenceData]) -> dict[str, Any]:
     """Score several sequences together with TrackEval, under our names."""
     per_part = {str(number): _oracle_results(part) for number, part in enumerate(parts)}
-    return rename(
+    return under_our_names(
         *(
             metric.combine_sequences({key: results[name] for key, results in per_part.items()})
             for name, metric in _oracle_metrics().items()
@@ -59,18 +60,6 @@ def _oracle_results(data: SequenceData) -> dict[str, dict[str, Any]]:
         "similarity_scores": list(data.similarities),
     }
     return {name: metric.eval_sequence(arguments) for name, metric in _oracle_metrics().items()}
-
-
-def rename(clear: dict[str, Any], identity: dict[str, Any], hota: dict[str, Any]) -> dict[str, Any]:
-    """Bring TrackEval's figures under our names."""
-    names = {"recall": "CLR_Re", "precision": "CLR_Pr", "FP": "CLR_FP", "FN": "CLR_FN"}
-    names |= {"TP": "CLR_TP"} | {key: key for key in ("MOTA", "MOTP", "IDSW", "MT", "PT", "ML")}
-    scores = {ours: clear[theirs] for ours, theirs in names.items()} | {"Frag": clear["Frag"]}
-    scores |= {key: identity[key] for key in ("IDF1", "IDP", "IDR")}
-    for key in ("HOTA", "DetA", "AssA", "LocA"):
-        scores[key] = float(np.mean(hota[key]))
-        scores[f"{key}_alpha"] = np.asarray(hota[key]).tolist()
-    return scores
 
 
 def assert_same(ours: dict[str, Any], theirs: dict[str, Any]) -> None:

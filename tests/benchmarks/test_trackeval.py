@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from benchmarks.accuracy import load_sequence, score_file
 from benchmarks.metrics import combine, evaluate, sequence_from_frames
+from benchmarks.trackeval_peer import under_our_names
 from runtime.mot import read_mot
 from tests.benchmarks.oracle import (
     DATA,
@@ -18,7 +19,6 @@ from tests.benchmarks.oracle import (
     oracle_combined,
     oracle_scores,
     random_sequence,
-    rename,
     trackeval_module,
 )
 
@@ -158,7 +158,7 @@ def test_whole_files_with_marks_classes_and_distractors(benchmark, columns, tmp_
         dataset.get_raw_seq_data("ours", "SEQ-01"), "pedestrian"
     )
     quiet = {"PRINT_CONFIG": False}
-    theirs = rename(
+    theirs = under_our_names(
         trackeval.metrics.CLEAR(quiet).eval_sequence(data),
         trackeval.metrics.Identity(quiet).eval_sequence(data),
         trackeval.metrics.HOTA().eval_sequence(data),
