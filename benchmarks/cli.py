@@ -114,6 +114,51 @@ def accuracy(
 
 
 @cli.command()
+@click.option("--data", "root", type=FILE, required=True, help="The benchmark's folder.")
+@click.option("--model", required=True, metavar="[NAME=]FILE", help="Exported model.")
+@click.option("--out", type=FILE, required=True, help="Folder for the result files.")
+@click.option(
+    "--benchmark",
+    type=click.Choice(["MOT15", "MOT16", "MOT17", "MOT20"]),
+    default="MOT17",
+    show_default=True,
+    help="Which it is.",
+)
+@click.option(
+    "--split", type=click.Choice(["test", "train"]), default="test", show_default=True, help="Part."
+)
+@click.option("--partial", is_flag=True, help="Sequences may be missing.")
+@click.option("--zip", "zipped", is_flag=True, help="Pack the files as well, ready to hand in.")
+@click.option("--threads", type=POSITIVE, help="Threads of the inference engine.")
+@BACKEND
+def submit(
+    root: Path,
+    model: str,
+    out: Path,
+    benchmark: str,
+    split: str,
+    partial: bool,
+    zipped: bool,
+    threads: int | None,
+    backend: str,
+) -> None:
+    """Write the results of a model as the MOTChallenge server takes them.
+
+    One file for each sequence of the split, with the names the benchmark demands. MOT17 has each
+    three times, for three public detectors: the model runs over one and the others are copies.
+    """
+    from benchmarks.contenders import exported_models
+    from benchmarks.submission import submit as write_submission
+
+    (recipe,) = exported_models([model])
+    with recipe.open(backend, threads) as contender:
+        files = write_submission(
+            contender, root, out, benchmark, split, partly=partial, zipped=zipped
+        )
+    click.echo(f"wrote {len(files)} files to {out}")
+
+
+@cli.command()
 @click.option("--people", type=POSITIVE, default=100, show_default=True, help="In the crowd.")
 @click.option("--frames", type=POSITIVE, default=1000, show_default=True, help="Of the crowd.")
 @click.option("--rounds", type=POSITIVE, default=5, show_default=True, help="Number of rounds.")

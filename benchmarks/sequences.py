@@ -158,6 +158,11 @@ def read_sequence(folder: Path) -> Sequence:
     labels = gt_file if gt_file.is_file() else None
     if (folder / INFO).is_file():
         info = read_sequence_info(folder / INFO)
+        if Path(info.name).name != info.name:
+            # Result files bear it.
+            raise UserError(
+                f"{folder / INFO}: name {info.name[:60]!r} is no name of a file: mend it"
+            )
         fps = info.fps if info.fps > 0 else DEFAULT_FPS
         return Sequence(info.name, folder, labels, fps, 1, info.length)
     with _open(folder) as source:
