@@ -20,7 +20,8 @@ def combine(scores: Sequence[Scores]) -> Scores:
     """Score several sequences as one, as TrackEval's row ``COMBINED`` does.
 
     Counts are summed and the ratios taken of the sums, so that a sequence weighs as much as it has
-    boxes. HOTA's association and localisation are averaged over all matched boxes.
+    boxes. HOTA's association and localisation are averaged over all matched boxes. MOTA without any
+    ground truth is 0, as for one sequence, where TrackEval subtracts the number of boxes.
 
     Args:
         scores: Figures of each sequence, at least one.

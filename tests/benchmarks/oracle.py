@@ -33,12 +33,13 @@ def oracle_combined(parts: Sequence[SequenceData]) -> dict[str, Any]:
     return under_our_names(
         *(
             metric.combine_sequences({key: results[name] for key, results in per_part.items()})
-            for name, metric in _oracle_metrics().items()
+            for name, metric in oracle_metrics().items()
         )
     )
 
 
-def _oracle_metrics() -> dict[str, Any]:
+def oracle_metrics() -> dict[str, Any]:
+    """Return TrackEval's metrics in the order in which ``under_our_names`` takes their figures."""
     metrics = trackeval_module().metrics
     quiet = {"PRINT_CONFIG": False}
     return {
@@ -59,7 +60,7 @@ def _oracle_results(data: SequenceData) -> dict[str, dict[str, Any]]:
         "tracker_ids": list(data.tracker_ids),
         "similarity_scores": list(data.similarities),
     }
-    return {name: metric.eval_sequence(arguments) for name, metric in _oracle_metrics().items()}
+    return {name: metric.eval_sequence(arguments) for name, metric in oracle_metrics().items()}
 
 
 def assert_same(ours: dict[str, Any], theirs: dict[str, Any]) -> None:

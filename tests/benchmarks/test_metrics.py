@@ -10,8 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from benchmarks.metrics import evaluate, iou_ltwh, sequence_from_boxes, sequence_from_frames
-from benchmarks.metrics.assignment import assign_max
+from benchmarks.metrics import (
+    average_classes,
+    combine_classes,
+    evaluate,
+    iou_ltwh,
+    sequence_from_boxes,
+    sequence_from_frames,
+)
+from benchmarks.metrics.assignment import assign_max, assign_positive
+from benchmarks.metrics.similarity import share_inside_ltwh
 
 
 def test_no_frames_at_all():
@@ -90,10 +98,34 @@ def test_boxes_are_grouped_by_frame():
 
 def test_iou_of_nothing():
     assert iou_ltwh(np.zeros((0, 4)), np.zeros((3, 4))).shape == (0, 3)
+    assert share_inside_ltwh(np.zeros((2, 4)), np.zeros((0, 4))).shape == (2, 0)
+
+
+def test_a_box_without_area_is_in_no_region():
+    boxes = np.array([[5, 5, 0, 9], [5, 5, 4, 4], [-2, 0, 8, 8.0]])
+    shares = share_inside_ltwh(boxes, np.array([[0, 0, 90, 90.0]]))
+    assert shares[:, 0].tolist() == [0, 1, 0.75]
+
+
+def test_classes_weigh_by_boxes_or_alike():
+    many = evaluate(sequence_from_frames([[1, 2, 3]] * 2, [[5, 6, 7]] * 2, [np.eye(3)] * 2))
+    missed = evaluate(sequence_from_frames([[1], []], [[], []], [[], []]))
+    # A class that is not there costs its false positives and has a MOTA of 0.
+    absent = evaluate(sequence_from_frames([[], []], [[5], [6]], [[], []]))
+    together = combine_classes([many, missed, absent]).to_dict()
+    average = average_classes([many, missed, absent])
+    assert together["MOTA"] == pytest.approx((6 - 2) / 7)
+    assert average["MOTA"] == pytest.approx(1 / 3)
+    for figures in (together, average):
+        assert (figures["TP"], figures["FN"], figures["FP"], figures["frames"]) == (6, 1, 2, 2)
+    with pytest.raises(ValueError, match="no scores"):
+        average_classes([])
 
 
 shapes = st.tuples(st.integers(0, 4), st.integers(0, 5))
-matrices = shapes.flatmap(lambda shape: arrays(np.float64, shape, elements=st.floats(0, 2)))
+# Most boxes of a frame do not touch.
+values = st.one_of(st.just(0.0), st.floats(0, 2))
+matrices = shapes.flatmap(lambda shape: arrays(np.float64, shape, elements=values))
 
 
 @settings(max_examples=150, deadline=None)
@@ -108,4 +140,9 @@ def test_assignment_is_the_best_of_all(scores):
         sum(flat[range(len(order)), order])
         for order in map(list, itertools.permutations(range(flat.shape[1]), flat.shape[0]))
     )
+    assert scores[rows, columns].sum() == pytest.approx(best)
+    rows, columns = assign_positive(scores)
+    assert len(set(rows)) == len(set(columns)) == len(rows)
+    assert rows.tolist() == sorted(rows)
+    assert (scores[rows, columns] > 0).all()
     assert scores[rows, columns].sum() == pytest.approx(best)

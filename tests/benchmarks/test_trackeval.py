@@ -9,14 +9,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.accuracy import load_sequence, score_file
-from benchmarks.metrics import combine, evaluate, sequence_from_frames
+from benchmarks.accuracy import Scheme, load_sequence, score_file, score_folder
+from benchmarks.metrics import (
+    Rules,
+    combine,
+    evaluate,
+    sequence_from_frames,
+    sequence_from_rows,
+)
 from benchmarks.trackeval_peer import under_our_names
-from runtime.mot import read_mot
+from runtime.mot import MotRows, read_mot
+from tests.benchmarks.mot_folders import write_sequence
 from tests.benchmarks.oracle import (
     DATA,
     assert_same,
     oracle_combined,
+    oracle_metrics,
     oracle_scores,
     random_sequence,
     trackeval_module,
@@ -120,7 +128,7 @@ def write_mot17(folder: Path, seed: int, columns: int) -> list[str]:
             if random.random() < 0.2:
                 continue
             box = np.round([90 * identity, 40 + frame, 50 + 4 * random.random(), 110], 3)
-            label = [1, 1, 1, 1, 2, 7, 8, 12][identity - 1] if columns == 9 else -1
+            label = [1, 1, 1, 6, 2, 7, 8, 12][identity - 1] if columns == 9 else -1
             mark = int(random.random() < 0.9 and label in (1, -1))
             tail = [mark, label, 0.8] if columns == 9 else [mark, -1, -1, -1]
             truth.append(",".join(map(str, [frame, identity, *box, *tail])))
@@ -137,11 +145,20 @@ def write_mot17(folder: Path, seed: int, columns: int) -> list[str]:
     return results
 
 
-@pytest.mark.parametrize(("benchmark", "columns"), [("MOT15", 10), ("MOT17", 9)])
-def test_whole_files_with_marks_classes_and_distractors(benchmark, columns, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "told", "benchmark", "columns"),
+    [
+        ("SEQ-01", "", "MOT15", 10),
+        ("SEQ-01", "", "MOT17", 9),
+        ("MOT20-01", "", "MOT20", 9),
+        ("MOT20-01", "MOT16", "MOT16", 9),
+        ("SEQ-01", "MOT20", "MOT20", 9),
+    ],
+)
+def test_whole_files_with_marks_classes_and_distractors(name, told, benchmark, columns, tmp_path):
     trackeval = trackeval_module()
-    sequence = tmp_path / "gt" / "SEQ-01"
-    results = tmp_path / "trackers" / "ours" / "data" / "SEQ-01.txt"
+    sequence = tmp_path / "gt" / name
+    results = tmp_path / "trackers" / "ours" / "data" / f"{name}.txt"
     results.parent.mkdir(parents=True)
     results.write_text("\n".join(write_mot17(sequence, 11, columns)) + "\n")
     dataset = trackeval.datasets.MotChallenge2DBox(
@@ -150,19 +167,140 @@ def test_whole_files_with_marks_classes_and_distractors(benchmark, columns, tmp_
             "TRACKERS_FOLDER": str(tmp_path / "trackers"),
             "BENCHMARK": benchmark,
             "SKIP_SPLIT_FOL": True,
-            "SEQ_INFO": {"SEQ-01": 30},
+            "SEQ_INFO": {name: 30},
             "PRINT_CONFIG": False,
         }
     )
-    data = dataset.get_preprocessed_seq_data(
-        dataset.get_raw_seq_data("ours", "SEQ-01"), "pedestrian"
-    )
-    quiet = {"PRINT_CONFIG": False}
-    theirs = under_our_names(
-        trackeval.metrics.CLEAR(quiet).eval_sequence(data),
-        trackeval.metrics.Identity(quiet).eval_sequence(data),
-        trackeval.metrics.HOTA().eval_sequence(data),
-    )
-    ours = score_file(sequence, results)
-    assert ours["ids"] == (4 if columns == 9 else 8)
+    data = dataset.get_preprocessed_seq_data(dataset.get_raw_seq_data("ours", name), "pedestrian")
+    theirs = under_our_names(*(metric.eval_sequence(data) for metric in oracle_metrics().values()))
+    ours = score_file(sequence, results, Scheme(benchmark=told))
+    assert ours["ids"] == (3 if columns == 9 else 8)
     assert_same(ours, theirs)
+
+
+def test_the_rules_of_mot20_differ(tmp_path):
+    results = tmp_path / "results.txt"
+    results.write_text("\n".join(write_mot17(tmp_path / "MOT20-01", 11, 9)) + "\n")
+    figures = [
+        score_file(tmp_path / "MOT20-01", results, Scheme(benchmark=benchmark))
+        for benchmark in ("MOT17", "MOT20")
+    ]
+    assert figures[0]["FP"] > figures[1]["FP"]
+
+
+def random_rows(seed: int, frames: int, columns: tuple[int, ...]) -> tuple[MotRows, MotRows]:
+    """Make ground truth and results of the given classes, many of them on top of each other."""
+    random = np.random.default_rng(seed)
+    sides = []
+    for count in random.integers(0, 9, 2):
+        numbers = np.repeat(np.arange(1, frames + 1), count)
+        boxes = 20 * random.integers(0, 4, (len(numbers), 4)) + random.normal(0, 3, (1, 4))
+        boxes[:, 2:] = np.abs(boxes[:, 2:]) + 20
+        # An identity keeps its class, as trackers do.
+        classes = np.tile(random.choice(columns, count), frames)
+        ids = np.tile(np.arange(count), frames)
+        ones = np.ones(len(numbers))
+        rows = MotRows(numbers, ids, boxes.round(2), ones, classes.astype(np.int64), ones)
+        sides.append(rows[random.random(len(numbers)) < 0.8])
+    return sides[0], sides[1]
+
+
+def raw_data(truth: MotRows, found: MotRows, frames: int, region: int) -> dict:
+    """Bring rows into the form that TrackEval's preprocessing takes, boxes as corners."""
+    raw: dict = {"num_timesteps": frames, "seq": "SEQ", "gt_crowd_ignore_regions": []}
+    keys = [f"{side}_{name}" for side in ("gt", "tracker") for name in ("ids", "classes", "dets")]
+    raw |= {key: [] for key in [*keys, "tracker_confidences", "gt_extras", "similarity_scores"]}
+    for frame in range(1, frames + 1):
+        for side, rows in (("gt", truth), ("tracker", found)):
+            corners = rows.boxes_ltwh.copy()
+            corners[:, 2:] += corners[:, :2]
+            here = rows.frames == frame
+            if side == "gt":
+                raw["gt_crowd_ignore_regions"].append(corners[here & (rows.classes == region)])
+                here &= rows.classes != region
+            raw[f"{side}_ids"].append(rows.ids[here])
+            raw[f"{side}_classes"].append(rows.classes[here])
+            raw[f"{side}_dets"].append(corners[here])
+        raw["tracker_confidences"].append(np.ones(len(raw["tracker_ids"][-1])))
+        nothing = np.zeros(len(raw["gt_ids"][-1]))
+        raw["gt_extras"].append({"occlusion": nothing, "truncation": nothing})
+    return raw
+
+
+def preprocessed(dataset, truth: MotRows, found: MotRows, frames: int, region: int, name: str):
+    raw = raw_data(truth, found, frames, region)
+    raw["similarity_scores"] = [
+        dataset._calculate_similarities(gt, tracker)
+        for gt, tracker in zip(raw["gt_dets"], raw["tracker_dets"], strict=True)
+    ]
+    return dataset.get_preprocessed_seq_data(raw, name)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(0, 7))
+def test_distractors_and_regions_as_in_kitti(seed, frames):
+    trackeval = trackeval_module()
+    kitti = object.__new__(trackeval.datasets.Kitti2DBox)
+    kitti.class_name_to_class_id = {"pedestrian": 1, "person": 2}
+    kitti.max_occlusion, kitti.max_truncation, kitti.min_height = 2, 0, -np.inf
+    truth, found = random_rows(seed, frames, (1, 2, 3))
+    found.classes[:] = 1
+    data = preprocessed(kitti, truth, found, frames, 3, "pedestrian")
+    theirs = under_our_names(*(metric.eval_sequence(data) for metric in oracle_metrics().values()))
+    ours = evaluate(sequence_from_rows(truth, found, frames, Rules(1, (2,), (3,)))).to_dict()
+    assert_same(ours, theirs)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 3])
+def test_whole_files_of_several_classes(seed, tmp_path):
+    trackeval = trackeval_module()
+    bdd = object.__new__(trackeval.datasets.BDD100K)
+    bdd.class_name_to_class_id = {"a": 1, "b": 2, "c": 5}
+    by_class: dict = {name: {} for name in bdd.class_name_to_class_id}
+    (tmp_path / "tracks").mkdir()
+    for part in range(3):
+        truth, found = random_rows(100 + 3 * seed + part, 8, (1, 2, 3, 4, 5))
+        write_rows(tmp_path / "data" / f"S{part}" / "gt" / "gt.txt", truth)
+        write_rows(tmp_path / "tracks" / f"S{part}.txt", found)
+        (tmp_path / "data" / f"S{part}" / "img1").symlink_to(pictures(tmp_path, 8))
+        for name in by_class:
+            data = preprocessed(bdd, truth, found, 8, 4, name)
+            by_class[name][str(part)] = {
+                kind: metric.eval_sequence(data) for kind, metric in oracle_metrics().items()
+            }
+    ours = score_folder(tmp_path / "data", tmp_path / "tracks", scheme=Scheme((1, 2, 5), (4,)))
+    together, averages, each = {}, {}, {name: {} for name in by_class}
+    for kind, metric in oracle_metrics().items():
+        combined = {
+            name: metric.combine_sequences({part: one[kind] for part, one in parts.items()})
+            for name, parts in by_class.items()
+        }
+        for name, figures in combined.items():
+            each[name][kind] = figures
+        together[kind] = metric.combine_classes_det_averaged(combined)
+        averages[kind] = metric.combine_classes_class_averaged(combined)
+    assert all(one["CLEAR"]["CLR_TP"] + one["CLEAR"]["CLR_FN"] for one in each.values())
+    assert_same(ours, under_our_names(*together.values()))
+    assert_same(ours["cls_comb_cls_av"], under_our_names(*averages.values()))
+    for mine, theirs in zip(ours["classes"], each.values(), strict=True):
+        assert_same(mine, under_our_names(*theirs.values()))
+    assert (ours["frames"], ours["sequence"]) == (24, "S0, S1, S2")
+    assert [len(one["classes"]) for one in ours["sequences"]] == [3, 3, 3]
+
+
+def write_rows(file: Path, rows: MotRows) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lines = [
+        f"{frame},{identity},{','.join(map(str, box))},1,{label},1"
+        for frame, identity, box, label in zip(
+            rows.frames, rows.ids, rows.boxes_ltwh.tolist(), rows.classes, strict=True
+        )
+    ]
+    file.write_text("".join(f"{line}\n" for line in lines))
+
+
+def pictures(folder: Path, count: int) -> Path:
+    """Return a folder of so many images, which tell how long a sequence is."""
+    if not (folder / "pictures").is_dir():
+        write_sequence(folder / "pictures", count)
+    return folder / "pictures" / "img1"
