@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import os
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from runtime.errors import UserError
+from runtime.files import file_sha256
 from runtime.sources import open_source
 from runtime.sources.base import Frame
 
@@ -52,3 +54,20 @@ def first_frames(source: str | os.PathLike[str] | None, count: int) -> tuple[lis
         if not kept:
             raise UserError(f"{source} has no frames: give another source")
         return kept, opened.fps
+
+
+def source_sha256(source: str | os.PathLike[str]) -> str | None:
+    """Return the SHA-256 of a file, or of the names and hashes of all files in a folder.
+
+    Returns:
+        Hexadecimal; None for a source that is neither, such as a camera.
+    """
+    path = Path(source)
+    if path.is_file():
+        return file_sha256(path)
+    if not path.is_dir():
+        return None
+    digest = hashlib.sha256()
+    for file in sorted(file for file in path.rglob("*") if file.is_file()):
+        digest.update(f"{file.relative_to(path).as_posix()}\0{file_sha256(file)}\n".encode())
+    return digest.hexdigest()

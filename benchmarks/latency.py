@@ -12,17 +12,30 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.alone import measure_alone
 from benchmarks.contenders import STAGES as OWN_STAGES
-from benchmarks.contenders import Contender, Recipe, Step
+from benchmarks.contenders import Contender, ExportedModel, Recipe, Step
 from benchmarks.environment import environment
-from benchmarks.frames import first_frames
+from benchmarks.frames import first_frames, source_sha256
 from benchmarks.machine import clock_warnings, clocks, load_warnings
 from benchmarks.statistics import jitter, paired_ratio, summarise
 from runtime.console import print_table, progress, warn
+from runtime.files import file_sha256
 from runtime.sources.base import Frame
 
 STAGES = (*OWN_STAGES, "total")
 NETWORK = STAGES.index("network")
+# Figures of an entry beside its stages, and their headings.
+FIGURES = {
+    "fps": "fps",
+    "throughput_fps": "fps in flight",
+    "jitter_ms": "jitter ms",
+    "load_ms": "load ms",
+    "first_frame_ms": "first frame ms",
+    "memory_mb": "memory MB",
+    "power_w": "W",
+    "energy_mj": "mJ per frame",
+}
 # A model allocates and chooses its kernels in its first frames.
 WARM_UP_FRAMES = 10
 # The threads of the model before go on spinning for a while, and the caches are full of its data.
@@ -124,8 +137,8 @@ def describe(contender: Contender, ms: FloatArray) -> dict[str, Any]:
         ``Description.to_dict()``; ``frames``, how many were timed; ``stages`` with median, 95th and
         99th percentile and mean of each; ``fps`` from the mean total; ``jitter_ms``; ``frame_ms``,
         the total of every frame in order; and ``overhead``, how many times as long a frame takes as
-        its network alone, a ratio paired by rounds. A contender that does not tell its network's
-        time has no ``overhead``.
+        its network alone, a ratio paired by rounds, and the ratio of each in ``rounds``. A
+        contender that does not tell its network's time has no ``overhead``.
     """
     stages = {name: summarise(ms[..., index]).to_dict() for index, name in enumerate(STAGES)}
     totals = ms[..., -1]
@@ -137,8 +150,10 @@ def describe(contender: Contender, ms: FloatArray) -> dict[str, Any]:
         "jitter_ms": jitter(totals),
         "frame_ms": [round(value, 3) for value in totals.ravel().tolist()],
     }
-    if (round_medians(ms, NETWORK) > 0).all():
-        entry["overhead"] = _paired(round_medians(ms), round_medians(ms, NETWORK))
+    medians, of_network = round_medians(ms), round_medians(ms, NETWORK)
+    if (of_network > 0).all():
+        rounds = [round(value, 5) for value in (medians / of_network).tolist()]
+        entry["overhead"] = {**paired_ratio(medians, of_network).to_dict(), "rounds": rounds}
     return entry
 
 
@@ -161,19 +176,14 @@ def compare_with_first(names: Sequence[str], ms: Sequence[FloatArray]) -> list[d
         ms: Their times, ``[rounds, frames, stages]`` each.
 
     Returns:
-        Of each pair ``first``, ``other``, ``ratio`` of the totals with ``low``, ``high`` and
-        ``confidence`` of its interval, and ``rounds`` with the ratio of each round.
+        Of each pair ``first``, ``other``, and ``ratio`` of the totals with ``low``, ``high`` and
+        ``confidence`` of its interval.
     """
     first = round_medians(ms[0])
     return [
-        {"first": names[0], "other": name, **_paired(first, round_medians(own))}
+        {"first": names[0], "other": name, **paired_ratio(first, round_medians(own)).to_dict()}
         for name, own in zip(names[1:], ms[1:], strict=True)
     ]
-
-
-def _paired(first: FloatArray, other: FloatArray) -> dict[str, Any]:
-    rounds = [round(value, 5) for value in (first / other).tolist()]
-    return {**paired_ratio(first, other).to_dict(), "rounds": rounds}
 
 
 def time_contenders(
@@ -220,6 +230,7 @@ def measure(
     rounds: int = 20,
     threads: int | None = None,
     backend: str = "auto",
+    alone: bool = True,
 ) -> dict[str, Any]:
     """Time contenders from frame to tracks.
 
@@ -232,9 +243,10 @@ def measure(
         rounds: Number of rounds.
         threads: Threads of the engine; its own choice when None.
         backend: Backend for ``runtime.load``.
+        alone: Whether ``measure_alone`` adds to the entries.
 
     Returns:
-        What ``time_contenders`` returns, and ``settings``.
+        What ``time_contenders`` returns, ``settings``, and ``files``, see ``files_of``.
 
     Raises:
         UserError: A contender or the source cannot be used, or it has no frames.
@@ -244,6 +256,10 @@ def measure(
     with ExitStack() as stack:
         contenders = [stack.enter_context(recipe.open(backend, threads)) for recipe in recipes]
         found = time_contenders(contenders, pictures, fps, rounds, surroundings)
+    if alone:
+        extras = measure_alone(recipes, pictures, fps, threads, backend)
+        for entry, extra in zip(found["models"], extras, strict=True):
+            entry |= extra
     height, width = pictures[0].shape[:2]
     return {
         **found,
@@ -256,6 +272,24 @@ def measure(
             "backend": backend,
             "threads": threads,
         },
+        "files": files_of(recipes, source),
+    }
+
+
+def files_of(recipes: Sequence[Recipe], source: str | os.PathLike[str] | None) -> dict[str, Any]:
+    """Return what is needed to measure again: paths as they were given, and hashes.
+
+    Returns:
+        ``models``, by name the ``path`` and ``sha256`` of each that is a file, and ``source``, the
+        same of the source, None where frames were generated.
+    """
+    return {
+        "models": {
+            recipe.name: {"path": str(recipe.path), "sha256": file_sha256(recipe.path)}
+            for recipe in recipes
+            if isinstance(recipe, ExportedModel)
+        },
+        "source": source and {"path": str(source), "sha256": source_sha256(source)},
     }
 
 
@@ -270,8 +304,15 @@ def print_latency(result: dict[str, Any]) -> None:
         )
         rows = [[stage, *model["stages"][stage].values()] for stage in STAGES]
         print_table(title, ("stage", "median", "p95", "p99", "mean"), rows)
-    rows = [[model["model"], model["fps"]] for model in result["models"]]
-    print_table("Frames per second, from the mean total", ("model", "fps"), rows)
+    rows = [[model["model"], *(model.get(key) for key in FIGURES)] for model in result["models"]]
+    shown = [
+        index for index in range(len(FIGURES)) if any(row[index + 1] is not None for row in rows)
+    ]
+    print_table(
+        "One frame after the other, in flight as kd-run has them, and from a cold start",
+        ("model", *(list(FIGURES.values())[index] for index in shown)),
+        [[row[0], *(row[index + 1] for index in shown)] for row in rows],
+    )
     if result["comparisons"]:
         rows = [
             [f"{entry['first']} / {entry['other']}", entry["ratio"], entry["low"], entry["high"]]

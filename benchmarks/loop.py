@@ -7,6 +7,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -212,7 +213,9 @@ def measure_throughput(model: Path, video: Path, threads: Sequence[int]) -> list
             out = Path(folder)
             ways: dict[str, Callable[[], float]] = {
                 ALONE: lambda d=alone: _network_fps(d),  # type: ignore[misc]
-                "frames in memory": lambda d=detector, s=memory: _pipeline_fps(d, s),  # type: ignore[misc]
+                "frames in memory": partial(
+                    pipeline_fps, detector, memory, THROUGHPUT_FRAMES, WARM_UP
+                ),
                 "decoding": lambda d=detector: _decoding_fps(d, video),  # type: ignore[misc]
                 "decoding and writing": lambda d=detector, o=out: _decoding_fps(d, video, o),  # type: ignore[misc]
             }
@@ -251,28 +254,41 @@ def _network_fps(detector: Detector) -> float:
     return THROUGHPUT_FRAMES / (time.perf_counter() - start)
 
 
-def _pipeline_fps(
-    detector: Detector, source: FrameSource, write: Callable[..., object] = lambda _: None
+def pipeline_fps(
+    detector: Detector,
+    source: FrameSource,
+    frames: int,
+    warm_up: int,
+    write: Callable[..., object] = lambda _: None,
 ) -> float:
-    """Return the frames per second after a warm-up, from result to result."""
-    frames = THROUGHPUT_FRAMES + WARM_UP
-    pipeline = Pipeline([source], detector, [make_tracker(detector, source.fps)], max_frames=frames)
+    """Return the frames per second of the pipeline, from result to result.
+
+    Args:
+        detector: Loaded for a pipeline.
+        source: Has as many frames as are asked for.
+        frames: How many are timed.
+        warm_up: How many come before, untimed; at least one.
+        write: What becomes of each result.
+    """
+    pipeline = Pipeline(
+        [source], detector, [make_tracker(detector, source.fps)], max_frames=frames + warm_up
+    )
     start = 0.0
     count = 0
     for count, result in enumerate(pipeline, 1):
         write(result)
-        if count == WARM_UP:
+        if count == warm_up:
             start = time.perf_counter()
-    return (count - WARM_UP) / (time.perf_counter() - start)
+    return (count - warm_up) / (time.perf_counter() - start)
 
 
 def _decoding_fps(detector: Detector, video: Path, folder: Path | None = None) -> float:
     with open_source(video) as source:
         if folder is None:
-            return _pipeline_fps(detector, source)
+            return pipeline_fps(detector, source, THROUGHPUT_FRAMES, WARM_UP)
         classes = detector.info.classes
         with open_sinks(folder, ("mot", "jsonl"), source=source, classes=classes) as sinks:
-            return _pipeline_fps(detector, source, sinks.write)
+            return pipeline_fps(detector, source, THROUGHPUT_FRAMES, WARM_UP, sinks.write)
 
 
 def share_cells(row: dict[str, Any]) -> tuple[str, ...]:

@@ -39,12 +39,13 @@ def gpu_facts(ask: Ask = ask) -> dict[str, Any]:
     """
     with Nvml() as nvml:
         if nvml.handle is not None:
-            version = nvml.library.nvmlSystemGetCudaDriverVersion()
-            return {
-                "gpu": _text(nvml.library.nvmlDeviceGetName(nvml.handle)),
-                "gpu_driver": _text(nvml.library.nvmlSystemGetDriverVersion()),
-                "cuda_driver": f"{version // 1000}.{version % 1000 // 10}",
+            version = nvml.get("nvmlSystemGetCudaDriverVersion")
+            found = {
+                "gpu": _text(nvml.get("nvmlDeviceGetName", nvml.handle)),
+                "gpu_driver": _text(nvml.get("nvmlSystemGetDriverVersion")),
+                "cuda_driver": version and f"{version // 1000}.{version % 1000 // 10}",
             }
+            return {name: value for name, value in found.items() if value}
     name, driver, _ = _query(ask)
     return {"gpu": name, "gpu_driver": driver} if name else {}
 
@@ -53,10 +54,11 @@ def gpu_clock_mhz(ask: Ask = ask) -> float | None:
     """Return the clock of the GPU's cores in MHz, None where there is none or it does not tell."""
     with Nvml() as nvml:
         if nvml.handle is not None:
-            library = nvml.library
-            return float(library.nvmlDeviceGetClockInfo(nvml.handle, library.NVML_CLOCK_GRAPHICS))
-    clock = _query(ask)[2]
-    return float(clock) if clock.replace(".", "", 1).isdigit() else None
+            kind = nvml.library.NVML_CLOCK_GRAPHICS
+            clock = nvml.get("nvmlDeviceGetClockInfo", nvml.handle, kind)
+            return None if clock is None else float(clock)
+    told = _query(ask)[2]
+    return float(told) if told.replace(".", "", 1).isdigit() else None
 
 
 class Nvml:
@@ -67,6 +69,13 @@ class Nvml:
     """
 
     handle: Any = None
+
+    def get(self, function: str, *arguments: Any) -> Any:
+        """Return what a function of NVML tells, None where this GPU does not support it."""
+        try:
+            return getattr(self.library, function)(*arguments)
+        except self.library.NVMLError:
+            return None
 
     def __enter__(self) -> Nvml:
         try:
@@ -102,6 +111,6 @@ def _query(ask: Ask) -> tuple[str, str, str]:
     return (cells[0], cells[1], cells[2]) if len(cells) == 3 else ("", "", "")
 
 
-def _text(value: str | bytes) -> str:
+def _text(value: str | bytes | None) -> str | None:
     # Bytes in releases of nvidia-ml-py before 12.
     return value.decode() if isinstance(value, bytes) else value

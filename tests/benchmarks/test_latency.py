@@ -9,13 +9,18 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from benchmarks.alone import measure_alone
 from benchmarks.cli import cli
-from benchmarks.contenders import exported_models
+from benchmarks.contenders import Contender, Recipe, Step, exported_models
 from benchmarks.environment import environment
-from benchmarks.frames import generated_frames
-from benchmarks.latency import STAGES, measure
-from benchmarks.statistics import paired_ratio, summarise
+from benchmarks.frames import first_frames, generated_frames, source_sha256
+from benchmarks.latency import STAGES, describe, measure, time_in_turns
+from benchmarks.statistics import jitter, paired_ratio, ratio_of_ratios, summarise
+from benchmarks.throughput import throughput
 from runtime.errors import UserError
+from runtime.files import file_sha256
+from runtime.tracking.tracker import Tracker
+from runtime.types import Detections
 from tests.stub_model import write_stub_model
 
 pytest.importorskip("onnxruntime")
@@ -28,6 +33,8 @@ def test_nothing_to_summarise():
         paired_ratio([], [])
     with pytest.raises(ValueError, match="do not pair"):
         paired_ratio([1.0], [1.0, 2.0])
+    with pytest.raises(ValueError, match="do not compare"):
+        ratio_of_ratios([1.0], [])
 
 
 def test_summary():
@@ -88,7 +95,9 @@ def images(tmp_path):
 
 
 def test_one_model(models, images):
-    result = measure(exported_models(models[:1]), images, frames=2, rounds=3, threads=1)
+    result = measure(
+        exported_models(models[:1]), images, frames=2, rounds=3, threads=1, alone=False
+    )
     (model,) = result["models"]
     assert model["frames"] == 6
     assert model["bytes"] == models[0].stat().st_size
@@ -102,24 +111,107 @@ def test_one_model(models, images):
 
 
 def test_a_short_source_is_used_whole(models, images):
-    settings = measure(exported_models(models[:1]), images, frames=50, rounds=1, threads=1)[
-        "settings"
-    ]
-    assert settings["frames_per_round"] == 3
+    found = measure(exported_models(models[:1]), images, 50, 1, threads=1, alone=False)
+    assert found["settings"]["frames_per_round"] == 3
 
 
-def test_several_models_by_command(models, images, tmp_path):
+def test_several_models_by_command(models, images, tmp_path, monkeypatch):
+    alone = {"load_ms": 77.0, "throughput_fps": 123.4}
+    monkeypatch.setattr("benchmarks.latency.measure_alone", lambda recipes, *_: [alone, {}])
     target = tmp_path / "latency.json"
     arguments = ["--source", str(images), "--frames", "2", "--rounds", "2", "--threads", "1"]
-    done = CliRunner().invoke(
-        cli, ["latency", *map(str, models), *arguments, "--json", str(target)]
-    )
+    named = [f"big={models[1]}", str(models[0])]
+    done = CliRunner().invoke(cli, ["latency", *named, *arguments, "--json", str(target)])
     assert done.exit_code == 0, done.output
-    assert "small/model / large/model" in done.output
+    assert "big / small/model" in done.output
+    assert "fps in flight" in done.output and "mJ" not in done.output
     result = json.loads(target.read_text())
-    assert [model["model"] for model in result["models"]] == ["small/model", "large/model"]
+    assert [model["model"] for model in result["models"]] == ["big", "small/model"]
+    assert result["models"][0]["load_ms"] == 77 and "load_ms" not in result["models"][1]
     (comparison,) = result["comparisons"]
     assert comparison["low"] <= comparison["ratio"] <= comparison["high"]
+    assert {"before", "after"} == result["environment"]["clocks"].keys()
+    # What it takes to measure again.
+    assert result["files"]["models"]["big"] == {
+        "path": str(models[1]),
+        "sha256": file_sha256(models[1]),
+    }
+    assert result["files"]["source"]["sha256"] == source_sha256(images)
+
+
+class Scripted:
+    """A contender that writes down what it is asked for."""
+
+    def __init__(self, name: str, log: list[str]) -> None:
+        self.name, self.log = name, log
+
+    def begin(self, fps: float) -> None:
+        self.log.append(f"{self.name} begins")
+
+    def step(self, frame: np.ndarray) -> Step:
+        self.log.append(f"{self.name} {frame[0, 0, 0]}")
+        return Step(Tracker(fps=25).update(Detections.empty()), (1, 2, 3, 4))
+
+
+def test_rounds_begin_with_each_in_turn_and_first_frames_do_not_count(monkeypatch):
+    monkeypatch.setattr("benchmarks.latency.SWITCH_SECONDS", 0)
+    log: list[str] = []
+    frames = [np.full((2, 2, 3), value, np.uint8) for value in (7, 8, 9)]
+    ms, clocks = time_in_turns([Scripted("a", log), Scripted("b", log)], frames, 25, rounds=2)
+    assert [own.shape for own in ms] == [(2, 3, len(STAGES))] * 2
+    assert (ms[0][..., :-1] == np.array([1, 2, 3, 4]) / 1e6).all() and (ms[0][..., -1] > 0).all()
+    assert clocks.keys() == {"before", "after"}
+
+    def turn(name: str) -> list[str]:
+        switched = [f"{name} begins", f"{name} 7", f"{name} 8"]
+        return [*switched, f"{name} begins", f"{name} 7", f"{name} 8", f"{name} 9"]
+
+    warm = [line for name in "ab" for line in turn(name)[3:]]
+    assert log == warm + [line for name in "abba" for line in turn(name)]
+
+
+def test_overhead_is_paired_by_rounds_and_jitter_stays_within_them(models):
+    # Network, then total, of two rounds of two frames; the second round is twice as slow.
+    ms = np.zeros((2, 2, len(STAGES)))
+    ms[..., STAGES.index("network")] = [[4, 4], [8, 8]]
+    ms[..., -1] = [[5, 5], [10, 10]]
+    with exported_models(models[:1])[0].open(threads=1) as contender:
+        entry = describe(contender, ms)
+        assert entry["frame_ms"] == [5, 5, 10, 10] and entry["jitter_ms"] == 0
+        assert entry["overhead"]["ratio"] == pytest.approx(1.25)
+        assert entry["overhead"]["rounds"] == [1.25, 1.25]
+        # A contender that is one black box.
+        ms[..., STAGES.index("network")] = 0
+        assert "overhead" not in describe(contender, ms)
+        assert jitter(ms[:, :1, -1]) == 0
+
+
+def test_a_model_alone(models, images, monkeypatch):
+    monkeypatch.setattr("benchmarks.cold.STARTS", 1)
+    monkeypatch.setattr("benchmarks.throughput.RUN_SECONDS", 0.01)
+    frames, fps = first_frames(images, 3)
+    (entry,) = measure_alone(exported_models(models[:1]), frames, fps, threads=1)
+    assert entry["memory_mb"] > entry["baseline_memory_mb"] > 10
+    assert all(entry[key] > 0 for key in ("load_ms", "first_frame_ms", "throughput_fps"))
+
+
+def test_contenders_without_a_pipeline_have_no_throughput():
+    assert throughput([Closed("rival", "rival")], generated_frames(1, (8, 8)), 25) == [None]
+
+
+class Closed(Recipe):
+    """A recipe of something that is not one of our models."""
+
+    def open(self, backend: str = "auto", threads: int | None = None) -> Contender:
+        raise AssertionError("a contender without a pipeline need not be opened")
+
+
+def test_the_hash_of_a_folder_is_that_of_its_files(images):
+    before = source_sha256(images)
+    assert source_sha256(images) == before
+    (images / "000001.png").rename(images / "renamed.png")
+    assert source_sha256(images) != before
+    assert source_sha256(images / "missing") is None
 
 
 def test_missing_model(tmp_path):
