@@ -69,6 +69,7 @@ class Nvml:
     """
 
     handle: Any = None
+    _is_open = False
 
     def get(self, function: str, *arguments: Any) -> Any:
         """Return what a function of NVML tells, None where this GPU does not support it."""
@@ -86,13 +87,17 @@ class Nvml:
         self.library: ModuleType = pynvml
         try:
             pynvml.nvmlInit()
+        except pynvml.NVMLError:
+            return self
+        self._is_open = True
+        try:
             self.handle = _first_visible(pynvml)
         except pynvml.NVMLError:
             self.handle = None
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.handle is not None:
+        if self._is_open:
             self.library.nvmlShutdown()
 
 
