@@ -212,6 +212,53 @@ def latency(
 
 
 @cli.command()
+@click.argument("base", type=FILE)
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    metavar="NAME=FILE",
+    help="Measure FILE in place of BASE's NAME; may be repeated.",
+)
+@click.option(
+    "--max-ratio",
+    type=click.FloatRange(min=0, min_open=True),
+    default=1.05,
+    show_default=True,
+    help="How many times as long something may take.",
+)
+@click.option("--frames", type=POSITIVE, help="Frames per model and round.  [default: BASE's]")
+@click.option("--rounds", type=click.IntRange(min=5), help="Number of rounds.  [default: BASE's]")
+@click.option("--json", "json_file", type=FILE, help="Write the figures to this file as well.")
+@click.pass_context
+def regress(
+    context: click.Context,
+    base: Path,
+    models: tuple[str, ...],
+    max_ratio: float,
+    frames: int | None,
+    rounds: int | None,
+    json_file: Path | None,
+) -> None:
+    """Measure the models of BASE again, and exit with 1 if something got slower.
+
+    BASE is a file of kd-bench latency --json. Ratios are compared, not times, so that it may have
+    been measured on another day: of each pair of models, and of each frame over its network. Where
+    --model gives a new file and the old one is still there, the two are timed side by side.
+    """
+    from benchmarks.regress import print_regress
+    from benchmarks.regress import regress as measure_again
+
+    _check_output(json_file)
+    result = measure_again(base, models, frames, rounds, max_ratio)
+    print_regress(result)
+    _write_json(json_file, result)
+    for finding in result["findings"]:
+        click.echo(f"slower: {finding}", err=True)
+    context.exit(1 if result["findings"] else 0)
+
+
+@cli.command()
 @click.argument("config", type=FILE)
 @click.option("--workers", type=click.IntRange(min=0), help="Loader processes; else CONFIG's.")
 @click.option(
