@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.association.crowd import FPS, Crowd, make_crowd, score
-from benchmarks.association.peers import LOST_FRAMES, Contender, Entry, entries
+from benchmarks.association.entries import Entry, entries
+from benchmarks.association.peers import LOST_FRAMES, Contender
 from benchmarks.environment import environment
 from benchmarks.statistics import paired_ratio, summarise
 from runtime.console import markdown_table, print_table, progress
@@ -69,7 +70,7 @@ def measure_association(
         objects: Numbers of people in the crowds.
         frames: Length of each sequence, its first ``WARM_UP_FRAMES`` not timed.
         original: A clone of FairMOT, to measure its tracker as well.
-        trackers: What to measure instead of ``peers.entries``.
+        trackers: What to measure instead of ``entries.entries``.
 
     Returns:
         ``rows`` of tracker, objects, ms per frame, ratio to ours, IDF1 and MOTA; ``missing``, the

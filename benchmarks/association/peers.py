@@ -6,12 +6,9 @@ prepared and their outputs read outside the time that is measured.
 
 from __future__ import annotations
 
-import importlib.util
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +21,40 @@ from runtime.tracking.config import TrackerConfig
 from runtime.tracking.tracker import Tracker
 from runtime.types import Detections, Tracks
 
-# Time without a detection after which a track is given up, in frames: FairMOT's, for everybody.
+# Time without a detection after which a track is given up, in frames of 30 a second: FairMOT's and
+# ByteTrack's, for everybody.
 LOST_FRAMES = 30
-# Trackers without a stage for low scores get what FairMOT's threshold lets through.
-THRESHOLD = TrackerConfig().high_threshold
+# Below this no tracker looks at a detection, as in ByteTrack.
+LOWEST_SCORE = 0.1
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What every tracker is told.
+
+    Attributes:
+        fps: Frames per second of the sequence.
+        threshold: Detections scoring higher take part in all stages. Trackers without a stage for
+            low scores get no others.
+        new_threshold: Lowest score that starts a track, where a tracker can be told.
+    """
+
+    fps: float = FPS
+    threshold: float = TrackerConfig().high_threshold
+    new_threshold: float = TrackerConfig().new_track_threshold
+
+    @property
+    def lost_frames(self) -> int:
+        """``LOST_FRAMES`` in frames of this sequence.
+
+        Examples:
+            >>> Settings().lost_frames, Settings(fps=7).lost_frames
+            (30, 7)
+        """
+        return max(1, int(self.fps / 30 * LOST_FRAMES))
+
+
+DEFAULT = Settings()
 
 
 class Contender(ABC):
@@ -52,74 +79,26 @@ class Contender(ABC):
         return found, time.perf_counter() - start
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A tracker that can be measured.
-
-    Attributes:
-        name: As tables show it.
-        embeddings: Whether it looks at embeddings.
-        make: Starts it for one sequence.
-        package: What must be installed, as pip knows it; None for what is always there.
-        module: The module of that package.
-        ours: Whether it is this project's.
-    """
-
-    name: str
-    embeddings: bool
-    make: Callable[[], Contender]
-    package: str | None = None
-    module: str | None = None
-    ours: bool = False
-
-    @property
-    def missing(self) -> str | None:
-        """Why it cannot run, None if it can."""
-        if self.module is None or importlib.util.find_spec(self.module) is not None:
-            return None
-        return f"not installed: pip install --no-deps {self.package}"
-
-    @property
-    def version(self) -> str | None:
-        """Version of the package."""
-        return version(self.package) if self.package else None
-
-
-def entries(original: Path | None = None) -> list[Entry]:
-    """Return all trackers, this project's first.
+class Ours(Contender):
+    """This project's tracker, with a preset and with or without embeddings.
 
     Args:
-        original: A clone of FairMOT, whose tracker is then among them.
+        preset: Name of the preset.
+        embeddings: Whether it looks at them.
+        settings: Changes to the preset; None leaves it as it is.
     """
-    found = [
-        Entry("kd-mot, fairmot", True, lambda: Ours("fairmot"), ours=True),
-        Entry("kd-mot, default", True, lambda: Ours("default"), ours=True),
-        Entry("kd-mot, motion only", False, lambda: Ours("default", False), ours=True),
-    ]
-    if original is not None:
-        found.append(Entry("FairMOT JDETracker", True, lambda: Original(original)))
-    found.append(_entry("similari VisualSort", SimilariVisual, "similari-trackers-rs", "similari"))
-    found.append(_entry("similari Sort", SimilariSort, "similari-trackers-rs", "similari"))
-    for kind in ("SORTTracker", "ByteTrackTracker", "OCSORTTracker", "BoTSORTTracker"):
-        found.append(_entry(f"trackers {kind}", Roboflow, "trackers", "trackers", kind))
-    for kind in ("Sort", "BYTETracker", "OCSort"):
-        found.append(_entry(f"pyxtrackers {kind}", Pyx, "pyxtrackers", "pyxtrackers", kind))
-    for kind in ("Sort", "ByteTrack"):
-        found.append(_entry(f"ioutrack {kind}", IouTrack, "ioutrack", "ioutrack", kind))
-    return found
 
-
-def _entry(
-    name: str, kind: Callable[..., Contender], package: str, module: str, *arguments: str
-) -> Entry:
-    return Entry(name, kind is SimilariVisual, lambda: kind(*arguments), package, module)
-
-
-class Ours(Contender):
-    """This project's tracker, with a preset and with or without embeddings."""
-
-    def __init__(self, preset: str, embeddings: bool = True) -> None:
-        self._tracker = Tracker(preset, fps=FPS)
+    def __init__(
+        self, preset: str, embeddings: bool = True, settings: Settings | None = None
+    ) -> None:
+        changes: dict[str, Any] = {}
+        if settings is not None:
+            changes = {
+                "high_threshold": settings.threshold,
+                "low_threshold": min(LOWEST_SCORE, settings.threshold),
+                "new_track_threshold": settings.new_threshold,
+            }
+        self._tracker = Tracker(preset, fps=FPS if settings is None else settings.fps, **changes)
         self._embeddings = embeddings
 
     def prepare(self, detections: Detections) -> Detections:
@@ -163,7 +142,7 @@ class Original(Contender):
 class _Rows(Contender):
     """Takes rows of left, top, right, bottom, score; returns rows that end in the id."""
 
-    lowest_score = THRESHOLD
+    lowest_score = 0.0
     _tracker: Any
 
     def prepare(self, detections: Detections) -> npt.NDArray[np.float64]:
@@ -181,34 +160,40 @@ class _Rows(Contender):
 class Pyx(_Rows):
     """``pyxtrackers``: SORT, ByteTrack and OC-SORT in Cython."""
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, settings: Settings = DEFAULT) -> None:
         import pyxtrackers  # type: ignore[import-not-found]
 
-        if kind == "Sort":
-            self._tracker = pyxtrackers.Sort(max_age=LOST_FRAMES)
-        elif kind == "OCSort":
-            self._tracker = pyxtrackers.OCSort(det_thresh=THRESHOLD, max_age=LOST_FRAMES)
-        else:
-            self.lowest_score = 0.0
+        if kind == "BYTETracker":
+            # It lets tracks start from 0.1 above its threshold.
             self._tracker = pyxtrackers.BYTETracker(
-                track_thresh=THRESHOLD, track_buffer=LOST_FRAMES
+                frame_rate=settings.fps,
+                track_thresh=settings.threshold,
+                track_buffer=LOST_FRAMES,
+            )
+            return
+        self.lowest_score = settings.threshold
+        if kind == "Sort":
+            self._tracker = pyxtrackers.Sort(max_age=settings.lost_frames)
+        else:
+            self._tracker = pyxtrackers.OCSort(
+                det_thresh=settings.threshold, max_age=settings.lost_frames
             )
 
 
 class IouTrack(_Rows):
     """``ioutrack``: SORT and ByteTrack in Rust."""
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, settings: Settings = DEFAULT) -> None:
         import ioutrack  # type: ignore[import-not-found]
 
         if kind == "Sort":
-            self._tracker = ioutrack.Sort(max_age=LOST_FRAMES)
+            self.lowest_score = settings.threshold
+            self._tracker = ioutrack.Sort(max_age=settings.lost_frames)
         else:
-            self.lowest_score = 0.0
             self._tracker = ioutrack.ByteTrack(
-                max_age=LOST_FRAMES,
-                high_score_threshold=THRESHOLD,
-                init_tracker_min_score=TrackerConfig().new_track_threshold,
+                max_age=settings.lost_frames,
+                high_score_threshold=settings.threshold,
+                init_tracker_min_score=settings.new_threshold,
             )
 
     def update(self, prepared: npt.NDArray[np.float64]) -> Any:
@@ -219,21 +204,21 @@ class IouTrack(_Rows):
 class Roboflow(Contender):
     """Roboflow's ``trackers``, in NumPy."""
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, settings: Settings = DEFAULT) -> None:
         import supervision
         import trackers  # type: ignore[import-not-found]
 
         self._make = supervision.Detections
-        self._lowest = THRESHOLD if kind == "SORTTracker" else 0.0
-        settings: dict[str, Any] = {"lost_track_buffer": LOST_FRAMES, "frame_rate": FPS}
+        self._lowest = settings.threshold if kind == "SORTTracker" else 0.0
+        options: dict[str, Any] = {"lost_track_buffer": LOST_FRAMES, "frame_rate": settings.fps}
         if kind != "SORTTracker":
-            settings["high_conf_det_threshold"] = THRESHOLD
+            options["high_conf_det_threshold"] = settings.threshold
         if kind in ("ByteTrackTracker", "BoTSORTTracker"):
-            settings["track_activation_threshold"] = TrackerConfig().new_track_threshold
+            options["track_activation_threshold"] = settings.new_threshold
         if kind == "BoTSORTTracker":
             # There is no picture to estimate the camera's motion from.
-            settings["enable_cmc"] = False
-        self._tracker = getattr(trackers, kind)(**settings)
+            options["enable_cmc"] = False
+        self._tracker = getattr(trackers, kind)(**options)
 
     def prepare(self, detections: Detections) -> Any:
         """Return supervision's detections."""
@@ -255,10 +240,11 @@ class Roboflow(Contender):
 class _Similari(Contender):
     _tracker: Any
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings = DEFAULT) -> None:
         import similari  # type: ignore[import-not-found]
 
         self._similari = similari
+        self._threshold = settings.threshold
         self._names: dict[int, int] = {}
 
     def _boxes(self, detections: Detections) -> list[Any]:
@@ -291,28 +277,28 @@ class _Similari(Contender):
 class SimilariSort(_Similari):
     """``similari``: SORT in Rust."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, settings: Settings = DEFAULT) -> None:
+        super().__init__(settings)
         self._tracker = self._similari.Sort(
             shards=1,
             bbox_history=1,
-            max_idle_epochs=LOST_FRAMES,
+            max_idle_epochs=settings.lost_frames,
             method=self._similari.PositionalMetricType.iou(threshold=0.3),
         )
 
     def prepare(self, detections: Detections) -> Any:
         """Return its boxes."""
-        kept = detections[detections.scores > THRESHOLD]
+        kept = detections[detections.scores > self._threshold]
         return [(box, None) for box in self._boxes(kept)]
 
 
 class SimilariVisual(_Similari):
     """``similari``: VisualSORT, in the manner of DeepSORT, in Rust."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, settings: Settings = DEFAULT) -> None:
+        super().__init__(settings)
         options = self._similari.VisualSortOptions()
-        options.max_idle_epochs(LOST_FRAMES)
+        options.max_idle_epochs(settings.lost_frames)
         options.kept_history_length(1)
         options.visual_metric(self._similari.VisualSortMetricType.cosine(0.6))
         options.positional_metric(self._similari.PositionalMetricType.maha())
@@ -322,7 +308,7 @@ class SimilariVisual(_Similari):
 
     def prepare(self, detections: Detections) -> Any:
         """Return its set of observations."""
-        kept = detections[detections.scores > THRESHOLD]
+        kept = detections[detections.scores > self._threshold]
         assert kept.embeddings is not None
         observations = self._similari.VisualSortObservationSet()
         features = kept.embeddings.tolist()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import sys
 import types
@@ -12,6 +13,7 @@ import pytest
 from benchmarks.association import measure as measuring
 from benchmarks.association import peers
 from benchmarks.association.crowd import make_crowd, score
+from benchmarks.association.entries import Entry, entries
 from benchmarks.association.measure import (
     association_markdown,
     association_summary,
@@ -19,7 +21,7 @@ from benchmarks.association.measure import (
     print_association,
 )
 from benchmarks.association.original import OriginalTracker, overlaps_inclusive
-from benchmarks.association.peers import Contender, Entry, entries
+from benchmarks.association.peers import Contender
 from runtime.errors import UserError
 from runtime.types import Detections, Tracks
 
@@ -182,7 +184,7 @@ def test_original_gets_the_detections_untouched_and_leaves_no_stand_in_behind(tm
 
 
 def test_every_peer_says_how_to_install_it(monkeypatch):
-    monkeypatch.setattr(peers.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     for entry in entries()[3:]:
         assert entry.missing == f"not installed: pip install --no-deps {entry.package}"
 
