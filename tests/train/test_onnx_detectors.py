@@ -170,8 +170,9 @@ def test_padding_is_where_the_fit_says(
     geometry = fit_geometry(size_wh, (WIDTH, HEIGHT), fit)
     expected = np.full((HEIGHT, WIDTH, 3), 99, np.uint8)
     expected[slice(*rows), slice(*columns)] = 9
-    image = np.full((*size_wh[::-1], 3), 9, np.uint8)
-    np.testing.assert_array_equal(fit_picture(image, (WIDTH, HEIGHT), geometry, 99), expected)
+    fitted = np.full((HEIGHT, WIDTH, 3), 99, np.uint8)
+    fit_picture(np.full((*size_wh[::-1], 3), 9, np.uint8), geometry, fitted)
+    np.testing.assert_array_equal(fitted, expected)
     corners = [columns[0], rows[0], columns[1], rows[1]]
     np.testing.assert_allclose(geometry.to_frame([corners]), [[0, 0, *size_wh]], atol=1e-4)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,7 @@ def decode_yolox(
             f"{where}: the output is {list(raw.shape)}, a raw YOLOX output is "
             "[1, cells, 5 + classes]: set detector.output"
         )
-    corners, strides = yolox_cells(size_wh, config.strides)
+    corners, strides = yolox_cells(size_wh, tuple(config.strides))
     if raw.shape[1] != len(corners):
         raise UserError(
             f"{where}: the output has {raw.shape[1]} cells, strides {config.strides} of "
@@ -69,11 +70,16 @@ def decode_yolox(
     return boxes, scores[rows], classes[rows]
 
 
-def yolox_cells(size_wh: tuple[int, int], strides: list[int]) -> tuple[FloatArray, FloatArray]:
+@lru_cache(maxsize=8)
+def yolox_cells(
+    size_wh: tuple[int, int], strides: tuple[int, ...]
+) -> tuple[FloatArray, FloatArray]:
     """Return column and row of all cells, ``[cells, 2]``, and their strides, ``[cells, 1]``.
 
+    They are kept for the next picture: do not write to them.
+
     Examples:
-        >>> corners, strides = yolox_cells((32, 16), [16, 8])
+        >>> corners, strides = yolox_cells((32, 16), (16, 8))
         >>> corners[:3].tolist(), strides[:3, 0].tolist(), len(corners)
         ([[0.0, 0.0], [1.0, 0.0], [0.0, 0.0]], [16.0, 16.0, 8.0], 10)
     """

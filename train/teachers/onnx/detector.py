@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,14 +23,25 @@ class OnnxDetector:
     Args:
         config: The file, and how it is fed and read.
         threads: CPU threads for one operator; ONNX Runtime's choice when None.
+        backend: What computes it, as for ``runtime.load``.
+
+    Attributes:
+        size_wh: Width and height of the input in pixels.
+        provider: What really computes it, e.g. ``CPUExecutionProvider``.
 
     Raises:
         UserError: The file cannot be used, or does not put out what the configuration says.
     """
 
-    def __init__(self, config: DetectorConfig, threads: int | None = None) -> None:
+    def __init__(
+        self, config: DetectorConfig, threads: int | None = None, backend: str = "auto"
+    ) -> None:
         self.config = config
-        self._model = PictureModel(config, "detector", threads)
+        self._model = PictureModel(config, "detector", threads, backend)
+        self.size_wh = self._model.input.size_wh
+        self.provider = self._model.provider
+        self._fitted = np.empty((*self.size_wh[::-1], CHANNELS), np.uint8)
+        self._geometry: LetterboxGeometry | None = None
         if self._model.input.batch not in (None, 1):
             raise UserError(
                 f"{self._model.where} takes {self._model.input.batch} pictures at a time: export "
@@ -47,7 +59,7 @@ class OnnxDetector:
                 f"{self._model.where} has {len(outputs)} outputs, a raw YOLOX has one: set "
                 "detector.output"
             )
-        self._read(outputs)
+        self._decode(outputs)
 
     def __call__(self, image: npt.NDArray[np.uint8]) -> Found:
         """Look at a picture.
@@ -63,18 +75,38 @@ class OnnxDetector:
         Raises:
             UserError: The file does not run, or puts out something else than at first.
         """
-        size_wh = (image.shape[1], image.shape[0])
-        geometry = fit_geometry(size_wh, self._model.input.size_wh, self.config.fit)
-        fitted = fit_picture(image, self._model.input.size_wh, geometry, self.config.pad)
-        boxes, scores, classes = self._read(self._model.run(fitted[None], self._names))
+        values, geometry = self.prepare(image)
+        return self.read(self._model.check(self.infer(values)), geometry)
+
+    def prepare(self, image: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[Any], LetterboxGeometry]:
+        """Return a picture as ``infer`` takes it, and where it lies in the input."""
+        geometry = fit_geometry((image.shape[1], image.shape[0]), self.size_wh, self.config.fit)
+        if geometry != self._geometry:
+            self._geometry = geometry
+            self._fitted.fill(self.config.pad)
+        fit_picture(image, geometry, self._fitted)
+        return self._model.feed(self._fitted[None]), geometry
+
+    def infer(self, values: npt.NDArray[Any]) -> Outputs:
+        """Run the file on what ``prepare`` returned; numbers need not be finite."""
+        return self._model.infer(values, self._names)
+
+    def read(self, outputs: Outputs, geometry: LetterboxGeometry) -> Found:
+        """Read what ``infer`` returned; see ``__call__``.
+
+        Args:
+            outputs: Outputs of the file.
+            geometry: Where the picture lies in the input.
+        """
+        boxes, scores, classes = self._decode(outputs)
         boxes = geometry.to_frame(boxes)
         sound = np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
         boxes, scores, classes = boxes[sound], scores[sound], classes[sound].astype(np.int64)
         kept = suppress(boxes, scores, classes, self.config.nms_iou)
         return boxes[kept], np.minimum(scores[kept], np.float32(1)), classes[kept]
 
-    def _read(self, outputs: Outputs) -> Found:
-        size_wh, where = self._model.input.size_wh, self._model.where
+    def _decode(self, outputs: Outputs) -> Found:
+        size_wh, where = self.size_wh, self._model.where
         if self._boxes is not None:
             return self._boxes.read(outputs, size_wh)
         return decode_yolox(outputs[self._names[0]], size_wh, self.config, where)
@@ -108,23 +140,17 @@ def fit_geometry(
 
 
 def fit_picture(
-    image: npt.NDArray[np.uint8],
-    input_size_wh: tuple[int, int],
-    geometry: LetterboxGeometry,
-    pad: int,
-) -> npt.NDArray[np.uint8]:
-    """Return a picture ``[h, w, 3]`` resized and padded to the input, ``[H, W, 3]``.
+    image: npt.NDArray[np.uint8], geometry: LetterboxGeometry, out: npt.NDArray[np.uint8]
+) -> None:
+    """Resize a picture ``[h, w, 3]`` into its place in the input, ``[H, W, 3]``; leave the border.
 
     Bilinear, also where it shrinks: that is how detectors are trained.
     """
     width, height = geometry.resized_wh
-    resized = cv2.resize(image, geometry.resized_wh, interpolation=cv2.INTER_LINEAR)
-    if geometry.resized_wh == input_size_wh:
-        return np.asarray(resized, np.uint8)
-    fitted = np.full((input_size_wh[1], input_size_wh[0], CHANNELS), pad, np.uint8)
     left, top = geometry.left, geometry.top
-    fitted[top : top + height, left : left + width] = resized
-    return fitted
+    out[top : top + height, left : left + width] = cv2.resize(
+        image, geometry.resized_wh, interpolation=cv2.INTER_LINEAR
+    )
 
 
 def suppress(boxes_xyxy: FloatArray, scores: FloatArray, classes: IntArray, iou: float) -> IntArray:

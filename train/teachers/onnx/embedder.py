@@ -23,6 +23,7 @@ class OnnxEmbedder:
     Args:
         config: The file, how it is fed, and which boxes it looks at.
         threads: CPU threads for one operator; ONNX Runtime's choice when None.
+        backend: What computes it, as for ``runtime.load``.
 
     Attributes:
         embedding_dim: E, length of an embedding.
@@ -31,9 +32,11 @@ class OnnxEmbedder:
         UserError: The file cannot be used, or does not put out one row per crop.
     """
 
-    def __init__(self, config: EmbedderConfig, threads: int | None = None) -> None:
+    def __init__(
+        self, config: EmbedderConfig, threads: int | None = None, backend: str = "auto"
+    ) -> None:
         self.config = config
-        self._model = PictureModel(config, "embedder", threads)
+        self._model = PictureModel(config, "embedder", threads, backend)
         outputs = self._model.run(self._model.blank())
         self._output = self._choose(outputs)
         self.embedding_dim = self._read(outputs, 1).shape[1]

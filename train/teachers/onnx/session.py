@@ -58,6 +58,7 @@ class PictureModel:
         config: What the file wants to be fed.
         key: The section of the configuration it stands in, for messages.
         threads: CPU threads for one operator; ONNX Runtime's choice when None.
+        backend: What computes it, as for ``runtime.load``.
 
     Attributes:
         where: The section and the file, for messages.
@@ -69,14 +70,16 @@ class PictureModel:
             one picture of three channels.
     """
 
-    def __init__(self, config: OnnxInput, key: str, threads: int | None = None) -> None:
+    def __init__(
+        self, config: OnnxInput, key: str, threads: int | None = None, backend: str = "auto"
+    ) -> None:
         path = existing_file(config.path, f"{key}.path")
         self.key = key
         self.where = f"{key}.path {path}"
         runtime = import_runtime()
-        self._session: Any = self._open(runtime, path, threads)
+        self._session: Any = self._open(runtime, path, threads, backend)
         self.provider: str = self._session.get_providers()[0]
-        if self.provider == CPU and CUDA in choose_providers(runtime, "auto"):
+        if self.provider == CPU and CUDA in choose_providers(runtime, backend):
             warn(
                 f"{self.where} runs on the CPU: ONNX Runtime has CUDA and cannot use it here, "
                 "check the driver and the CUDA and cuDNN libraries"
@@ -108,30 +111,43 @@ class PictureModel:
         Raises:
             UserError: The file does not run on them, or gives numbers that are not finite.
         """
+        return self.check(self.infer(self.feed(pictures), names))
+
+    def check(self, outputs: Outputs) -> Outputs:
+        """Return outputs as they are, if all numbers are finite; see ``run``."""
+        for name, value in outputs.items():
+            if np.issubdtype(value.dtype, np.floating) and not np.isfinite(value).all():
+                raise UserError(
+                    f"{self.where}: output {name} has numbers that are not finite: check "
+                    f"{self.key}.scale, {self.key}.mean and {self.key}.std, or the file"
+                )
+        return outputs
+
+    def feed(self, pictures: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
+        """Turn pictures, see ``run``, into what the file takes."""
         batch = self.input.batch or len(pictures)
         if len(pictures) < batch:
             missing = np.zeros((batch - len(pictures), *pictures.shape[1:]), np.uint8)
             pictures = np.concatenate([pictures, missing])
+        return self._values(pictures)
+
+    def infer(self, values: npt.NDArray[Any], names: list[str] | None = None) -> Outputs:
+        """Run the file on what ``feed`` returned; see ``run``. Numbers need not be finite."""
         names = names or [output.name for output in self._session.get_outputs()]
         try:
-            values = self._session.run(names, {self.input.name: self._values(pictures)})
+            found = self._session.run(names, {self.input.name: values})
         except Exception as error:  # ONNX Runtime has no common base class for its own
             raise UserError(
-                f"{self.where} does not run on {len(pictures)} pictures of "
+                f"{self.where} does not run on {len(values)} pictures of "
                 f"{in_words(self.input.size_wh)} ({first_line(error)}): check {self.key}.size_wh, "
                 "or export it again"
             ) from error
         outputs: Outputs = {}
-        for name, value in zip(names, values, strict=True):
+        for name, value in zip(names, found, strict=True):
             if not isinstance(value, np.ndarray):
                 raise UserError(f"{self.where}: output {name} is no tensor: export it again")
             if np.issubdtype(value.dtype, np.floating):
                 value = value.astype(np.float32, copy=False)
-                if not np.isfinite(value).all():
-                    raise UserError(
-                        f"{self.where}: output {name} has numbers that are not finite: check "
-                        f"{self.key}.scale, {self.key}.mean and {self.key}.std, or the file"
-                    )
             outputs[name] = value
         return outputs
 
@@ -151,8 +167,8 @@ class PictureModel:
             values = values.transpose(0, 3, 1, 2)
         return np.ascontiguousarray(values, self.input.number)
 
-    def _open(self, runtime: Any, path: Path, threads: int | None) -> Any:
-        providers = choose_providers(runtime, "auto")
+    def _open(self, runtime: Any, path: Path, threads: int | None, backend: str) -> Any:
+        providers = choose_providers(runtime, backend)
         options = session_options(runtime, threads)
         try:
             return runtime.InferenceSession(str(path), options, providers=providers)
