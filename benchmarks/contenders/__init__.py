@@ -6,14 +6,18 @@ A recipe is plain data and can be sent to another process; opening it gives the 
 from __future__ import annotations
 
 from benchmarks.contenders.base import STAGES, Contender, Description, Recipe, Step
+from benchmarks.contenders.detector import DetectorWithTracker
 from benchmarks.contenders.exported import ExportedModel, exported_models
+from benchmarks.contenders.opening import rivals
 
 __all__ = [
     "STAGES",
     "Contender",
     "Description",
+    "DetectorWithTracker",
     "ExportedModel",
     "Recipe",
     "Step",
     "exported_models",
+    "rivals",
 ]

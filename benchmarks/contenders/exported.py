@@ -117,7 +117,7 @@ def exported_models(models: Sequence[str | os.PathLike[str]]) -> list[ExportedMo
         >>> exported_models(["student=missing.onnx"])
         Traceback (most recent call last):
         ...
-        runtime.errors.UserError: model missing.onnx does not exist
+        runtime.errors.UserError: model missing.onnx does not exist: check the path
     """
     names, paths = [], []
     for model in models:
