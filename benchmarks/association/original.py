@@ -1,4 +1,4 @@
-"""The original FairMOT tracker, run as it is on given detections.
+"""The original FairMOT tracker, run as it is on given detections, and how its code is imported.
 
 Its ``JDETracker.update`` begins with the network. A stand-in network hands out the detections
 instead, and stand-ins take the place of the modules that it imports and that have no part in the
@@ -15,7 +15,7 @@ import logging
 import sys
 import time
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,8 @@ import numpy.typing as npt
 from runtime.errors import UserError
 from runtime.types import Detections, Tracks
 
-# Of the original's own modules these are needed as they are; all names below are stand-ins.
-_OWN = ("tracker", "tracking_utils")
+# Top level names of the original's own modules.
+_OWN = ("datasets", "models", "opts", "tracker", "tracking_utils", "utils")
 MAX_DETECTIONS = 500
 
 
@@ -46,7 +46,8 @@ class OriginalTracker:
 
     def __init__(self, checkout: Path, fps: float = 30.0) -> None:
         self._network = _Network()
-        module = _import_tracker(Path(checkout), self._network)
+        with original_code(Path(checkout), _stand_ins(self._network)):
+            module = importlib.import_module("tracker.multitracker")
         options = types.SimpleNamespace(
             gpus=[-1],
             arch="",
@@ -170,8 +171,18 @@ def overlaps_come_from() -> str:
     return "cython_bbox" if importlib.util.find_spec("cython_bbox") else "stand-in"
 
 
-def _import_tracker(checkout: Path, network: _Network) -> types.ModuleType:
-    """Import ``tracker.multitracker`` anew, bound to this network."""
+@contextlib.contextmanager
+def original_code(checkout: Path, stand_ins: Sequence[types.ModuleType]) -> Iterator[None]:
+    """Let modules of the original be imported in this block; then all modules are as before.
+
+    Args:
+        checkout: A clone of FairMOT.
+        stand_ins: Modules that it shall find instead of those of their names. For cython_bbox there
+            is one anyway, where that is not installed.
+
+    Raises:
+        UserError: The checkout is not FairMOT's, or SciPy is not installed.
+    """
     folder = checkout / "src" / "lib"
     if not (folder / "tracker" / "multitracker.py").is_file():
         raise UserError(f"{checkout} is not a clone of https://github.com/ifzhang/FairMOT")
@@ -185,53 +196,55 @@ def _import_tracker(checkout: Path, network: _Network) -> types.ModuleType:
             ) from error
     if not hasattr(np, "float"):
         setattr(np, "float", float)  # noqa: B010  # a name that NumPy has dropped
-    with _stand_ins(network):
-        sys.path.insert(0, str(folder))
-        try:
-            return importlib.import_module("tracker.multitracker")
-        finally:
-            sys.path.remove(str(folder))
-
-
-@contextlib.contextmanager
-def _stand_ins(network: _Network) -> Iterator[None]:
-    """Put stand-ins into ``sys.modules`` and afterwards everything back as it was."""
-    functional = _module("torch.nn.functional", normalize=lambda values, dim: values)
-    nn = _module("torch.nn", functional=functional)
-    logger = logging.getLogger("kd-mot.original")
-    logger.setLevel(logging.WARNING)
-    modules = [
-        _module("torch", nn=nn, device=str, no_grad=contextlib.nullcontext),
-        nn,
-        functional,
-        _module("cv2"),
-        _module("models"),
-        _module("models.decode", mot_decode=network.decode),
-        _module("models.model", create_model=lambda *_: network, load_model=lambda *_: network),
-        _module("models.utils", _tranpose_and_gather_feat=network.embeddings),
-        _module("tracking_utils.log", logger=logger),
-        _module("tracking_utils.utils"),
-        _module("utils"),
-        _module("utils.image", get_affine_transform=None),
-        _module("utils.post_process", ctdet_post_process=network.post_process),
-    ]
+    modules = {module.__name__: module for module in stand_ins}
     if overlaps_come_from() == "stand-in":
-        modules.append(_module("cython_bbox", bbox_overlaps=overlaps_inclusive))
-    names = [module.__name__ for module in modules]
-    before = {name: sys.modules.get(name) for name in names}
-    sys.modules.update({module.__name__: module for module in modules})
+        modules["cython_bbox"] = stand_in("cython_bbox", bbox_overlaps=overlaps_inclusive)
+
+    def theirs() -> list[str]:
+        return [name for name in sys.modules if name in modules or name.split(".")[0] in _OWN]
+
+    before = {name: sys.modules.pop(name) for name in theirs()}
+    sys.modules.update(modules)
+    sys.path.insert(0, str(folder))
     try:
         yield
     finally:
-        for name in [name for name in sys.modules if name.split(".")[0] in _OWN]:
+        sys.path.remove(str(folder))
+        for name in theirs():
             del sys.modules[name]
-        for name, module in before.items():
-            sys.modules.pop(name, None)
-            if module is not None:
-                sys.modules[name] = module
+        sys.modules.update(before)
 
 
-def _module(name: str, **content: Any) -> types.ModuleType:
+def stand_in(name: str, **content: Any) -> types.ModuleType:
+    """Return a module of that name and content."""
     module = types.ModuleType(name)
     module.__dict__.update(content)
     return module
+
+
+def quiet_log() -> types.ModuleType:
+    """Stand in for its log, which writes on standard error."""
+    logger = logging.getLogger("kd-mot.original")
+    logger.setLevel(logging.WARNING)
+    return stand_in("tracking_utils.log", logger=logger)
+
+
+def _stand_ins(network: _Network) -> list[types.ModuleType]:
+    """Return what takes the place of all that has no part in the association."""
+    functional = stand_in("torch.nn.functional", normalize=lambda values, dim: values)
+    nn = stand_in("torch.nn", functional=functional)
+    return [
+        stand_in("torch", nn=nn, device=str, no_grad=contextlib.nullcontext),
+        nn,
+        functional,
+        stand_in("cv2"),
+        stand_in("models"),
+        stand_in("models.decode", mot_decode=network.decode),
+        stand_in("models.model", create_model=lambda *_: network, load_model=lambda *_: network),
+        stand_in("models.utils", _tranpose_and_gather_feat=network.embeddings),
+        quiet_log(),
+        stand_in("tracking_utils.utils"),
+        stand_in("utils"),
+        stand_in("utils.image", get_affine_transform=None),
+        stand_in("utils.post_process", ctdet_post_process=network.post_process),
+    ]
