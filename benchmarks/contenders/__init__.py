@@ -9,6 +9,7 @@ from benchmarks.contenders.base import STAGES, Contender, Description, Recipe, S
 from benchmarks.contenders.detector import DetectorWithTracker
 from benchmarks.contenders.exported import ExportedModel, exported_models
 from benchmarks.contenders.opening import rivals
+from benchmarks.contenders.original import OriginalFairMOT
 
 __all__ = [
     "STAGES",
@@ -16,6 +17,7 @@ __all__ = [
     "Description",
     "DetectorWithTracker",
     "ExportedModel",
+    "OriginalFairMOT",
     "Recipe",
     "Step",
     "exported_models",

@@ -68,9 +68,11 @@ class Contender(ABC):
 
     Attributes:
         description: What tables say of it.
+        trained: False where only its time means something, as its tracks come by chance.
     """
 
     description: Description
+    trained = True
 
     @abstractmethod
     def begin(self, fps: float) -> None:

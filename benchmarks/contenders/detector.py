@@ -35,15 +35,41 @@ class DetectorWithTracker(Recipe):
             YOLOX as it is published.
         parameters: Number of learned parameters of the files, for tables.
         precision: That of the detector's weights, for tables.
+
+    Raises:
+        UserError: The threshold is not between 0 and 1.
     """
 
     detector: Path
     tracker: str = "bytetrack"
     embedder: Path | None = None
     score_threshold: float = SCORE_THRESHOLD
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
     parameters: int = 0
     precision: str = "fp32"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.score_threshold < 1:
+            raise UserError(
+                f"score threshold {self.score_threshold:g} is not between 0 and 1: give for "
+                f"example {SCORE_THRESHOLD}"
+            )
+
+    def find_tracker(self) -> Entry:
+        """Return the tracker.
+
+        Raises:
+            UserError: It is unknown or not installed, or does not go together with the embedder.
+        """
+        entry = find_entry(self.tracker, self.embedder is not None)
+        if entry.embeddings and self.embedder is None:
+            raise UserError(f"tracker {self.tracker} looks at embeddings: give --embedder as well")
+        if self.embedder is not None and not entry.embeddings:
+            raise UserError(
+                f"tracker {self.tracker} does not look at embeddings: leave the embedder out, or "
+                "take kd-mot"
+            )
+        return entry
 
     def open(self, backend: str = "auto", threads: int | None = None) -> TimedPair:
         """Load it; see ``Recipe``."""
@@ -64,15 +90,21 @@ class TimedPair(Contender):
 
     def __init__(self, recipe: DetectorWithTracker, backend: str, threads: int | None) -> None:
         # Only what a detector needs is loaded: no torch, which would count as the rival's memory.
+        from pydantic import ValidationError
+
+        from train.settings import in_words
         from train.teachers.config import DetectorConfig, EmbedderConfig
         from train.teachers.onnx import OnnxDetector, OnnxEmbedder
 
-        self._entry = _check(recipe)
+        self._entry = recipe.find_tracker()
         low = min(LOWEST_SCORE, recipe.score_threshold)
-        settings: dict[str, Any] = {"score_threshold": low, **recipe.options}
-        self._detector = OnnxDetector(
-            DetectorConfig(path=recipe.detector, **settings), threads, backend
-        )
+        try:
+            config = DetectorConfig.model_validate(
+                {"score_threshold": low, **recipe.options, "path": recipe.detector}
+            )
+        except ValidationError as error:
+            raise UserError(f"detector of {recipe.name}: {in_words(error)}") from error
+        self._detector = OnnxDetector(config, threads, backend)
         self._embedder = None
         if recipe.embedder is not None:
             self._embedder = OnnxEmbedder(EmbedderConfig(path=recipe.embedder), threads, backend)
@@ -134,21 +166,3 @@ class TimedPair(Contender):
         high = scores > self._threshold
         embeddings[high] = self._embedder(frame, boxes[high])
         return embeddings
-
-
-def _check(recipe: DetectorWithTracker) -> Entry:
-    """Return the tracker, if it goes together with the rest."""
-    if not 0 < recipe.score_threshold < 1:
-        raise UserError(
-            f"--score-threshold {recipe.score_threshold:g} is not between 0 and 1: give for "
-            f"example {SCORE_THRESHOLD}"
-        )
-    entry = find_entry(recipe.tracker, recipe.embedder is not None)
-    if entry.embeddings and recipe.embedder is None:
-        raise UserError(f"tracker {recipe.tracker} looks at embeddings: give --embedder as well")
-    if recipe.embedder is not None and not entry.embeddings:
-        raise UserError(
-            f"tracker {recipe.tracker} does not look at embeddings: leave --embedder out, or take "
-            "kd-mot"
-        )
-    return entry

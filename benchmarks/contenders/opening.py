@@ -9,6 +9,7 @@ from pathlib import Path
 from benchmarks.association.entries import find_entry
 from benchmarks.contenders.base import Recipe
 from benchmarks.contenders.detector import SCORE_THRESHOLD, DetectorWithTracker
+from benchmarks.contenders.original import OriginalFairMOT
 from runtime.errors import UserError
 from runtime.files import existing_file
 
@@ -23,55 +24,95 @@ def rivals(
     trackers: Sequence[str] = ("bytetrack",),
     embedder: FileName | None = None,
     score_threshold: float = SCORE_THRESHOLD,
+    original: FileName | None = None,
+    original_weights: FileName | None = None,
+    allow_untrained: bool = False,
 ) -> list[Recipe]:
     """Return what exported models are to be compared with.
 
     Args:
-        detector: ONNX file of a detector.
+        detector: ONNX file of a detector that puts out what a YOLOX does; of any other a YAML file
+            with the fields of ``train.teachers.config.DetectorConfig``.
         trackers: Trackers that follow what it finds; see
             ``benchmarks.association.entries.find_entry``.
-        embedder: ONNX file of a re-identification model. Besides the trackers, this project's then
-            follows with its embeddings.
+        embedder: ONNX file of a re-identification model, for trackers that cannot do without.
+            Besides, this project's then follows with embeddings.
         score_threshold: See ``DetectorWithTracker``.
+        original: A clone of FairMOT.
+        original_weights: A checkpoint of its ``dla_34``.
+        allow_untrained: Whether the original may run without.
 
     Returns:
-        A recipe for the detector with each tracker, named after both.
+        A recipe for the detector with each tracker, named after both, and ``original``.
 
     Raises:
-        UserError: A file is missing, a tracker is unknown, not installed or named twice, or there
-            is an embedder and no detector.
+        UserError: A file is missing, a tracker is unknown, not installed or named twice, or an
+            option lacks the one that it goes with.
+
+    Examples:
+        >>> rivals(embedder="person.onnx")
+        Traceback (most recent call last):
+        ...
+        runtime.errors.UserError: --embedder goes with --detector: give both
     """
-    if detector is None:
-        if embedder is not None:
-            raise UserError("--embedder goes with --detector: give both")
-        return []
-    file = existing_file(detector, "detector")
-    pairs: list[tuple[str, Path | None]] = [(name, None) for name in trackers]
-    if embedder is not None:
-        looks = existing_file(embedder, "embedder")
-        # Those that need embeddings have no use for a run without.
-        pairs = [(name, looks if find_entry(name).embeddings else None) for name in trackers]
-        pairs.append(("kd-mot", looks))
     found: list[Recipe] = []
-    for tracker, file_of_embedder in pairs:
-        find_entry(tracker)
-        files = [file, *([file_of_embedder] if file_of_embedder else [])]
-        facts = [weights(path) for path in files]
-        name = "+".join((file.stem, tracker.replace(":", "-"), *(path.stem for path in files[1:])))
-        if name in [recipe.name for recipe in found]:
-            raise UserError(f"--tracker {tracker} is given twice: leave one out")
+    if detector is not None:
+        found += _pairs(detector, trackers, embedder, score_threshold)
+    elif embedder is not None:
+        raise UserError("--embedder goes with --detector: give both")
+    if original is not None:
+        checkpoint = None
+        if original_weights is not None:
+            checkpoint = existing_file(original_weights, "weights of the original")
         found.append(
-            DetectorWithTracker(
-                name,
+            OriginalFairMOT(
+                "original",
                 "rival",
-                file,
-                tracker,
-                file_of_embedder,
-                score_threshold,
-                parameters=sum(count for count, _ in facts),
-                precision=facts[0][1],
+                Path(original),
+                checkpoint,
+                allow_untrained=allow_untrained,
             )
         )
+    elif original_weights is not None:
+        raise UserError("--original-weights goes with --original: give both")
+    return found
+
+
+def _pairs(
+    detector: FileName, trackers: Sequence[str], embedder: FileName | None, score_threshold: float
+) -> list[DetectorWithTracker]:
+    file, options = existing_file(detector, "detector"), {}
+    if file.suffix in (".yaml", ".yml"):
+        from train.settings import read_yaml
+
+        options = read_yaml(file, "detector")
+        if not isinstance(options.get("path"), str):
+            raise UserError(f"detector {file} has no path: name the ONNX file in it")
+        file = existing_file(options.pop("path"), "detector")
+    looks = None if embedder is None else existing_file(embedder, "embedder")
+    named = [(name, looks if find_entry(name).embeddings else None) for name in trackers]
+    if looks is not None:
+        named.append(("kd-mot", looks))
+    found: list[DetectorWithTracker] = []
+    for tracker, companion in named:
+        files = [file] if companion is None else [file, companion]
+        facts = [weights(path) for path in files]
+        name = "+".join((file.stem, tracker.replace(":", "-"), *(path.stem for path in files[1:])))
+        if name in [pair.name for pair in found]:
+            raise UserError(f"--tracker {tracker} is given twice: leave one out")
+        pair = DetectorWithTracker(
+            name,
+            "rival",
+            file,
+            tracker,
+            companion,
+            score_threshold,
+            options,
+            parameters=sum(count for count, _ in facts),
+            precision=facts[0][1],
+        )
+        pair.find_tracker()
+        found.append(pair)
     return found
 
 
