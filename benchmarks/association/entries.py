@@ -21,8 +21,9 @@ from benchmarks.association.peers import (
 )
 from runtime.errors import UserError
 
-# Compiled ones first.
-PREFERRED = ("pyxtrackers", "trackers", "ioutrack", "similari-trackers-rs")
+# Which of several is meant by a name, the first one.
+KINDS = ("bytetrack", "sort", "ocsort", "botsort", "visual")
+PACKAGES = ("pyxtrackers", "trackers", "ioutrack", "similari")
 
 
 @dataclass(frozen=True)
@@ -121,12 +122,15 @@ def find_entry(name: str, embeddings: bool = False) -> Entry:
     named = [entry for entry in found if entry.key]
     asked = [entry for entry in named if name in (entry.key, *entry.key.split(":"))]
     if not asked:
-        kinds = dict.fromkeys(entry.key.split(":")[1] for entry in named)
-        listed = ", ".join(("kd-mot", *kinds, *(entry.key for entry in named)))
+        listed = ", ".join(("kd-mot", *KINDS, *PACKAGES, *(entry.key for entry in named)))
         raise UserError(f"tracker {name!r} is unknown: choose one of {listed}")
-    # Of a package its ByteTrack where it has one; of a kind the fastest package.
-    asked.sort(key=lambda entry: (":bytetrack" not in entry.key, PREFERRED.index(entry.package)))
+    asked.sort(key=_preference)
     present = [entry for entry in asked if entry.missing is None]
     if not present:
         raise UserError(f"tracker {name} is {asked[0].missing}")
     return present[0]
+
+
+def _preference(entry: Entry) -> tuple[int, int]:
+    package, kind = entry.key.split(":")
+    return KINDS.index(kind), PACKAGES.index(package)

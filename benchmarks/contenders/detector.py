@@ -133,9 +133,9 @@ class TimedPair(Contender):
         try:
             self._tracker = self._entry.make(settings)
         except ImportError as error:
-            missing = error.name or str(error)
             raise UserError(
-                f"tracker {self._entry.name} needs {missing}: pip install {missing}"
+                f"tracker {self._entry.name} needs {error.name}, which is not installed: "
+                f"pip install {self._entry.package}"
             ) from error
 
     def step(self, frame: Frame) -> Step:
