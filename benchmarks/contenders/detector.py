@@ -95,6 +95,7 @@ class TimedPair(Contender):
         from train.settings import in_words
         from train.teachers.config import DetectorConfig, EmbedderConfig
         from train.teachers.onnx import OnnxDetector, OnnxEmbedder
+        from train.teachers.onnx.fingerprint import outside_files
 
         self._entry = recipe.find_tracker()
         low = min(LOWEST_SCORE, recipe.score_threshold)
@@ -109,12 +110,13 @@ class TimedPair(Contender):
         if recipe.embedder is not None:
             self._embedder = OnnxEmbedder(EmbedderConfig(path=recipe.embedder), threads, backend)
         self._threshold = recipe.score_threshold
-        files = [recipe.detector, *([recipe.embedder] if recipe.embedder else [])]
+        networks = [recipe.detector, *([recipe.embedder] if recipe.embedder else [])]
+        files = [part for file in networks for part in (file, *outside_files(file))]
         self.description = Description(
             model=recipe.name,
             file=recipe.detector.name,
             bytes=sum(file.stat().st_size for file in files),
-            arch=" + ".join(file.stem for file in files),
+            arch=" + ".join(file.stem for file in networks),
             parameters=recipe.parameters,
             precision=recipe.precision,
             size_wh=self._detector.size_wh,
