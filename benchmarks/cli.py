@@ -364,20 +364,33 @@ def runtime_loop(
 @click.argument("run_dirs", nargs=-1, required=True, type=FILE, metavar="RUN_DIR [RUN_DIR]...")
 @click.option("-o", "--output", type=FILE, required=True, help="The HTML file to write.")
 @click.option("--title", default="Tracker report", show_default=True, help="Heading of the page.")
-@click.option("--source", type=FILE, help="Video or sequence of the tracks, for pictures of them.")
-def report(run_dirs: tuple[Path, ...], output: Path, title: str, source: Path | None) -> None:
-    """Put the measurements of one or more models on one HTML page.
+@click.option(
+    "--source",
+    "sources",
+    type=FILE,
+    multiple=True,
+    help="Video or sequence of the tracks, or a folder of sequences, for pictures; repeatable.",
+)
+@click.option("--markdown", type=FILE, help="The Markdown file.  [default: beside the page]")
+def report(
+    run_dirs: tuple[Path, ...],
+    output: Path,
+    title: str,
+    sources: tuple[Path, ...],
+    markdown: Path | None,
+) -> None:
+    """Put the measurements of one or more models on one HTML page, and in Markdown beside it.
 
     Each RUN_DIR holds accuracy.json (kd-bench accuracy) and, where there are any, latency.json
-    (kd-bench latency), parity.json (kd-export), training.csv, tracks.txt, overlay.webm and run.json
-    with name, role, parameters, notes and command.
+    (kd-bench latency), parity.json (kd-export), training.csv, tracks.txt or tracks/SEQUENCE.txt,
+    overlay.webm and run.json with name, role, parameters, notes and command.
     """
     import shlex
 
     from benchmarks.report import write_report
 
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    write_report(run_dirs, output, title=title, source=source, command=command)
+    write_report(run_dirs, output, title=title, sources=sources, command=command, markdown=markdown)
     click.echo(f"wrote {output}")
 
 

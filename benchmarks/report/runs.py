@@ -11,13 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from benchmarks.report.formats import one_line
 from runtime.errors import UserError
 from runtime.files import existing_file
 
 HEADLINE = ("MOTA", "IDF1", "HOTA")
 # Each role keeps its colour on every page; other runs take the colours behind them.
 ROLES = ("teacher", "undistilled", "distilled")
-COLOURS = 8
+RIVAL = "rival"
+COLOURS = 10
 
 
 @dataclass
@@ -27,12 +29,13 @@ class Run:
     Attributes:
         folder: Where it was read from.
         name: Name of the row.
-        role: ``teacher``, ``undistilled``, ``distilled`` or any other word; empty when not told.
+        role: ``teacher``, ``undistilled``, ``distilled``, ``rival`` or any other word; empty when
+            not told.
         accuracy: Content of ``accuracy.json``.
         details: Content of ``run.json``.
         latency: Content of ``latency.json``, or None.
         timing: The entry of this model in ``latency``, or None.
-        parity: Content of ``parity.json``, or None.
+        parity: Content of ``parity.json``, else what ``timing`` tells of it, or None.
         training: Columns of ``training.csv`` by name, all of one length; empty without the file.
         colour: Index of the run's colour.
     """
@@ -59,9 +62,36 @@ class Run:
         return str(self.details.get("command") or "")
 
     @property
-    def tracks(self) -> Path | None:
-        """The result file, if there is one."""
-        return _optional(self.folder / "tracks.txt")
+    def rival(self) -> bool:
+        """Whether it is the work of others."""
+        return self.role == RIVAL
+
+    @property
+    def sequences(self) -> list[dict[str, Any]]:
+        """The accuracy figures of each sequence; one that is alone stands for all."""
+        told: list[dict[str, Any]] = self.accuracy.get("sequences") or [self.accuracy]
+        return told
+
+    @property
+    def sequence_names(self) -> list[str]:
+        """The names of the sequences it was scored on."""
+        return [one_line(figures.get("sequence") or "not named") for figures in self.sequences]
+
+    def tracks(self, sequence: str, alone: bool) -> Path | None:
+        """Return the result file of a sequence, if there is one.
+
+        Args:
+            sequence: Name of the sequence.
+            alone: Whether it is the only one there is footage of, so that a single file is taken
+                as its.
+        """
+        # A name from a seqinfo.ini may be anything; it must not lead out of the folder.
+        if Path(sequence).name == sequence:
+            file = self.folder / "tracks" / f"{sequence}.txt"
+            if file.is_file():
+                return file
+        single = _optional(self.folder / "tracks.txt")
+        return single if alone or self.sequence_names == [one_line(sequence)] else None
 
     @property
     def overlay(self) -> Path | None:
@@ -72,6 +102,20 @@ class Run:
     def milliseconds(self) -> float | None:
         """Median time from frame to tracks in ms."""
         return self.timing["stages"]["total"]["median_ms"] if self.timing else None
+
+    @property
+    def frame_ms(self) -> list[float]:
+        """Time of every frame that was timed, in ms; empty when not told."""
+        told = (self.timing or {}).get("frame_ms")
+        times = told if isinstance(told, list) else []
+        return [float(value) for value in times if is_number(value) and value > 0]
+
+    def measured(self, *keys: str) -> float | None:
+        """Return a figure of the timing, e.g. ``measured("stages", "total", "p99_ms")``."""
+        value: Any = self.timing
+        for key in keys:
+            value = value.get(key) if isinstance(value, dict) else None
+        return float(value) if is_number(value) else None
 
     @property
     def parameters(self) -> int | None:
@@ -90,7 +134,7 @@ class Run:
 
 
 def read_runs(folders: Sequence[str | os.PathLike[str]]) -> list[Run]:
-    """Read the folders and give each run a colour.
+    """Read the folders and give each run a colour; rivals come last.
 
     Args:
         folders: One per model.
@@ -98,7 +142,7 @@ def read_runs(folders: Sequence[str | os.PathLike[str]]) -> list[Run]:
     Raises:
         UserError: A folder or its ``accuracy.json`` is missing, or a file is damaged.
     """
-    runs = [read_run(Path(folder)) for folder in folders]
+    runs = sorted((read_run(Path(folder)) for folder in folders), key=lambda run: run.rival)
     free = [index for index in range(COLOURS) if index >= len(ROLES)]
     taken: set[int] = set()
     for number, run in enumerate(runs):
@@ -128,24 +172,41 @@ def read_run(folder: Path) -> Run:
             raise UserError(
                 f"{folder / 'accuracy.json'} has no number {key}: make it with kd-bench accuracy"
             )
+    _check_sequences(accuracy.get("sequences"), folder / "accuracy.json")
     details = _optional_json(folder / "run.json") or {}
     if not is_number(details.get("parameters") or 0):
         raise UserError(
             f"{folder / 'run.json'}: parameters is {details['parameters']!r}: give a whole number"
         )
-    name = _one_line(details.get("name") or folder.resolve().name)
+    name = one_line(details.get("name") or folder.resolve().name)
     latency = _optional_json(folder / "latency.json")
+    timing = _timing(latency, name, folder) if latency else None
+    told = (timing or {}).get("parity")
     return Run(
         folder=folder,
         name=name,
-        role=_one_line(details.get("role") or ""),
+        role=one_line(details.get("role") or ""),
         accuracy=accuracy,
         details=details,
         latency=latency,
-        timing=_timing(latency, name, folder) if latency else None,
-        parity=_optional_json(folder / "parity.json"),
+        timing=timing,
+        parity=_optional_json(folder / "parity.json")
+        or (told if isinstance(told, dict) and told else None),
         training=_read_training(folder / "training.csv"),
     )
+
+
+def _check_sequences(sequences: Any, file: Path) -> None:
+    """Prove that what a file tells of its sequences can be shown."""
+    if sequences is None:
+        return
+    if not isinstance(sequences, list) or not all(
+        isinstance(entry, dict) and all(is_number(entry.get(key)) for key in HEADLINE)
+        for entry in sequences
+    ):
+        raise UserError(
+            f"{file} tells of sequences without {', '.join(HEADLINE)}: score them again"
+        )
 
 
 def _timing(latency: dict[str, Any], name: str, folder: Path) -> dict[str, Any]:
@@ -174,7 +235,7 @@ def _read_training(path: Path) -> dict[str, list[float]]:
             return {}
         # A cell may be empty, e.g. a validation figure in epochs without one.
         return {
-            _one_line(name): [float(row[name] or math.nan) for row in rows]
+            one_line(name): [float(row[name] or math.nan) for row in rows]
             for name in rows[0]
             if name
         }
@@ -211,9 +272,3 @@ def is_number(value: Any) -> TypeGuard[float]:
         (True, False, False, False)
     """
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _one_line(value: Any) -> str:
-    """Return a name without line breaks and without what no font can draw."""
-    text = " ".join(str(value).split())
-    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)

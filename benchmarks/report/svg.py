@@ -12,12 +12,14 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 # No colour of these can arise by itself: everything drawn comes from here.
 INK = "#0a0b01"
@@ -25,11 +27,31 @@ MUTED = "#0a0b02"
 GRID = "#0a0b03"
 PAPER = "#0a0b04"
 ON_IDENTITY = "#0a0b05"
+CARD = "#0a0b06"
 IDENTITIES = 12
+WIDTH, HEIGHT = 410.0, 290.0
+FONT_SIZE = 12.5
+SMALL = 11.5
 
-_VARIABLES = {INK: "ink", MUTED: "muted", GRID: "grid", PAPER: "paper", ON_IDENTITY: "on-id"}
+_VARIABLES = {
+    INK: "ink",
+    MUTED: "muted",
+    GRID: "grid",
+    PAPER: "paper",
+    ON_IDENTITY: "on-id",
+    CARD: "card",
+}
 _GROUPS = {"0b": "series", "0c": "stage", "0d": "id"}
 _PLACEHOLDER = re.compile(r"#0([abcd])0([b-e])([0-9a-f]{2})")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A plot with its heading and a sentence on how to read it."""
+
+    title: str
+    caption: str
+    image: Markup
 
 
 def series(index: int) -> str:
@@ -60,7 +82,7 @@ def axes(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
         "svg.hashsalt": "kd-mot",
         # Names with a dollar sign are names, not formulas.
         "text.parse_math": False,
-        "font.size": 12,
+        "font.size": FONT_SIZE,
         "font.family": "DejaVu Sans",
         "text.color": INK,
         "axes.edgecolor": GRID,
@@ -79,7 +101,7 @@ def axes(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
         "ytick.labelcolor": MUTED,
         "ytick.left": False,
         "legend.frameon": False,
-        "legend.fontsize": 11.5,
+        "legend.fontsize": SMALL,
         "lines.linewidth": 2.0,
         "figure.facecolor": "none",
         "savefig.facecolor": "none",
@@ -87,6 +109,22 @@ def axes(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
     with matplotlib.rc_context(settings):
         figure = Figure(figsize=(width / 72, height / 72), layout="constrained")
         yield figure, figure.add_subplot()
+
+
+def log_axis(axes: Axes, low: float, high: float) -> None:
+    """Make the x axis logarithmic, with plain numbers at round places.
+
+    Args:
+        axes: The axes.
+        low: Left end, above 0.
+        high: Right end.
+    """
+    axes.set_xscale("log")
+    axes.set_xlim(low, high)
+    wide = high > 5 * low
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if wide else MaxNLocator(6))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_locator(NullLocator())
 
 
 def to_svg(figure: Figure, prefix: str, label: str, least_width: int = 0) -> Markup:

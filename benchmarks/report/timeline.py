@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,23 +12,30 @@ from matplotlib.collections import PolyCollection
 
 from benchmarks.metrics import SequenceData, clear_matches
 from benchmarks.report import svg
+from benchmarks.report.footage import Tracked
+from benchmarks.report.runs import Run
 
 WIDTH = 1000.0
 ROW_HEIGHT = 19.0
 MAX_OBJECTS = 40
+MAX_TIMELINES = 40
 
 
 @dataclass(frozen=True)
 class Timeline:
-    """A picture of one run's identities.
+    """A picture of one run's identities in one sequence.
 
     Attributes:
+        run: The run.
+        sequence: Name of the sequence.
         image: One row per object, coloured by the track that covers it.
         switches: Number of identity switches, those of rows that are not shown included.
         shown: Number of objects in the picture.
         objects: Number of objects of the sequence.
     """
 
+    run: Run
+    sequence: str
     image: Markup
     switches: int
     shown: int
@@ -68,18 +76,31 @@ def segments(row: npt.NDArray[np.int64]) -> list[tuple[int, int, int]]:
     return list(zip(starts.tolist(), ends.tolist(), row[starts].tolist(), strict=True))
 
 
-def draw_timeline(data: SequenceData, name: str, prefix: str) -> Timeline | None:
+def draw_timelines(entries: Sequence[Tracked]) -> list[Timeline]:
+    """Draw what each run made of each sequence that has ground truth.
+
+    Args:
+        entries: The runs' tracks. With very many, the last ones get no picture.
+    """
+    return [
+        timeline
+        for number, entry in enumerate(entries[:MAX_TIMELINES])
+        if (timeline := draw_timeline(entry, f"timeline{number}"))
+    ]
+
+
+def draw_timeline(entry: Tracked, prefix: str) -> Timeline | None:
     """Draw one run's identities.
 
     Args:
-        data: Ground truth against the run's tracks.
-        name: Name of the run.
+        entry: The run's tracks.
         prefix: Unique on the page.
 
     Returns:
         The picture, or None without ground truth.
     """
-    if data.gt_id_count == 0:
+    data = entry.data
+    if data is None or data.gt_id_count == 0:
         return None
     tracks, switches = coverage(data)
     # The longest stories if there are too many, and in order of first appearance.
@@ -116,12 +137,12 @@ def draw_timeline(data: SequenceData, name: str, prefix: str) -> Timeline | None
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.set_yticks(range(len(rows)), [str(data.gt_names[row]) for row in rows])
         axes.grid(visible=False, axis="y")
-        axes.set_title("object", loc="left", fontsize=12, color=svg.MUTED)
+        axes.set_title("object", loc="left", fontsize=svg.FONT_SIZE, color=svg.MUTED)
         axes.set_xlabel("frame")
         total = int(switches.sum())
         label = (
-            f"Identity timeline of {name}: {data.gt_id_count} objects, "
-            f"{data.tracker_id_count} tracks, {total} identity switches."
+            f"Identity timeline of {entry.run.name}, {entry.footage.name}: {data.gt_id_count} "
+            f"objects, {data.tracker_id_count} tracks, {total} identity switches."
         )
         image = svg.to_svg(figure, prefix, label, least_width=720)
-    return Timeline(image, total, len(rows), data.gt_id_count)
+    return Timeline(entry.run, entry.footage.name, image, total, len(rows), data.gt_id_count)

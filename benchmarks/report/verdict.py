@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from benchmarks.report.formats import counted, figure
 from benchmarks.report.runs import HEADLINE, Run
 
 
@@ -95,6 +96,37 @@ def verdict(runs: Sequence[Run]) -> Verdict | None:
     )
 
 
+def choice(runs: Sequence[Run]) -> str:
+    """Say in a sentence or two which runs are worth a choice; empty for one run alone."""
+    timed = [run for run in runs if run.milliseconds]
+    if len(timed) < 2:
+        return ""
+    costs = [run.milliseconds or 0.0 for run in timed]
+    front = pareto_front(costs, [run.accuracy["HOTA"] for run in timed])
+    told = [
+        f"{run.name} ({figure(run.milliseconds or 0)} ms, HOTA {run.accuracy['HOTA']:.3f})"
+        for run in (timed[index] for index in front)
+    ]
+    if len(told) == 1:
+        return f"The fastest is also the most accurate: {told[0]}."
+    between = f" Worth a look between them: {', '.join(told[1:-1])}." if told[1:-1] else ""
+    return f"The fastest is {told[0]}, the most accurate {told[-1]}.{between}"
+
+
+def pareto_front(costs: Sequence[float], gains: Sequence[float]) -> list[int]:
+    """Return the points that no other point beats in cost and gain, cheapest first.
+
+    Examples:
+        >>> pareto_front([3.0, 1.0, 2.0], [0.6, 0.4, 0.3])
+        [1, 0]
+    """
+    front: list[int] = []
+    for index in sorted(range(len(costs)), key=lambda i: (costs[i], -gains[i])):
+        if not front or gains[index] > gains[front[-1]]:
+            front.append(index)
+    return front
+
+
 def _remarks(distilled: Run, undistilled: Run, teacher: Run | None) -> list[str]:
     remarks = [f"Compared are {distilled.name} (distilled) and {undistilled.name} (undistilled)."]
     if teacher is not None:
@@ -107,15 +139,15 @@ def _remarks(distilled: Run, undistilled: Run, teacher: Run | None) -> list[str]
                 else f"{1 / ratio:.1f} times as slow as"
             )
             remarks.append(f"Per frame the distilled student is {pace} the teacher.")
-    sequences = {str(run.accuracy.get("sequence", "")) for run in (distilled, undistilled)}
-    if len(sequences) > 1:
+    if distilled.sequence_names != undistilled.sequence_names:
         remarks.append(
             "The two were scored on different sequences, so the difference says nothing about "
             "distillation."
         )
     else:
         remarks.append(
-            "This is one training run each, scored on one sequence: a small difference may be "
+            "This is one training run each, scored on "
+            f"{counted(len(distilled.sequence_names), 'sequence')}: a small difference may be "
             "chance."
         )
     return remarks

@@ -1,0 +1,162 @@
+"""Accuracy against latency, with names that do not cover each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from benchmarks.report import svg
+from benchmarks.report.formats import short
+from benchmarks.report.runs import Run
+from benchmarks.report.svg import Picture
+from benchmarks.report.verdict import pareto_front
+
+FloatArray = npt.NDArray[np.float64]
+
+HEIGHT = 330.0
+MARKER = 9.0
+# From this ratio of the slowest to the fastest on, a linear axis would heap the fast ones up.
+LOG_FROM = 5.0
+# Steps in which a place for a name is looked for, and from where on a line leads to it, in points.
+STEP = 4.0
+LEADER_FROM = 9.0
+
+
+def accuracy_against_latency(runs: Sequence[Run]) -> Picture | None:
+    """Plot HOTA over the time per frame, with the Pareto front."""
+    timed = [run for run in runs if run.milliseconds]
+    if not timed:
+        return None
+    xs = [run.milliseconds or 0.0 for run in timed]
+    ys = [float(run.accuracy["HOTA"]) for run in timed]
+    front = pareto_front(xs, ys)
+    logarithmic = max(xs) > LOG_FROM * min(xs)
+    with svg.axes(svg.WIDTH, HEIGHT) as (figure, axes):
+        _limits(axes, xs, ys, logarithmic)
+        axes.plot(
+            [xs[i] for i in front],
+            [ys[i] for i in front],
+            color=svg.MUTED,
+            linewidth=1.2,
+            linestyle=(0, (4, 3)),
+            zorder=1,
+        )
+        for run, x, y in zip(timed, xs, ys, strict=True):
+            axes.plot(
+                [x],
+                [y],
+                marker="D" if run.rival else "o",
+                markersize=MARKER - run.rival,
+                color=svg.series(run.colour),
+                zorder=3,
+            )
+        axes.set_title("HOTA", loc="left", fontsize=svg.FONT_SIZE, color=svg.MUTED)
+        axes.set_xlabel("median ms per frame, camera to tracks")
+        _label_points(figure, axes, timed, np.column_stack([xs, ys]))
+        points = "; ".join(
+            f"{run.name} {x:.1f} ms, HOTA {y:.3f}" for run, x, y in zip(timed, xs, ys, strict=True)
+        )
+        image = svg.to_svg(figure, "pareto", f"Accuracy against latency: {points}.")
+    caption = "Up and to the left is better."
+    if logarithmic:
+        caption += " Time is on a logarithmic scale."
+    if len(front) > 1:
+        caption += " The dashed line joins the models that none of the others beats in both."
+    if any(run.rival for run in timed):
+        caption += " Diamonds are rivals."
+    return Picture("Accuracy against latency", caption, image)
+
+
+def _limits(axes: Axes, xs: Sequence[float], ys: Sequence[float], logarithmic: bool) -> None:
+    if logarithmic:
+        svg.log_axis(axes, min(xs) / 1.4, max(xs) * 1.4)
+    else:
+        axes.set_xlim(0, max(xs) * 1.15)
+        axes.xaxis.set_major_locator(MaxNLocator(6))
+    spread = max(max(ys) - min(ys), 0.05)
+    axes.set_ylim(max(0.0, min(ys) - 0.2 * spread), max(ys) + 0.2 * spread)
+    axes.yaxis.set_major_locator(MaxNLocator(6))
+
+
+def _label_points(figure: Figure, axes: Axes, runs: Sequence[Run], points: FloatArray) -> None:
+    """Write each name where it covers neither a point nor another name."""
+    # The axes only now get the size that they will have.
+    figure.draw_without_rendering()
+    scale = 72 / figure.dpi
+    # What is drawn on the axes is in pixels of this renderer; the picture counts in points.
+    places = axes.transData.transform(points) * scale
+    inside = axes.get_window_extent()
+    area = np.array([inside.x0, inside.y0, inside.x1, inside.y1]) * scale
+    area[2] += 8
+    texts = [
+        axes.annotate(
+            short(run.name),
+            (0.0, 0.0),
+            xycoords="figure points",
+            ha="center",
+            va="center",
+            color=svg.INK,
+            gid=f"halo{index}",
+            fontsize=svg.SMALL,
+        )
+        for index, run in enumerate(runs)
+    ]
+    sizes = np.array([text.get_window_extent().size for text in texts]) * scale
+    for text, place, box in zip(texts, places, place_labels(places, sizes, area), strict=True):
+        text.xyann = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
+        text.set_in_layout(False)
+        nearest = np.clip(place, box[:2], box[2:])
+        if np.hypot(*(nearest - place)) > LEADER_FROM:
+            axes.annotate(
+                "",
+                nearest,
+                xytext=place,
+                xycoords="figure points",
+                textcoords="figure points",
+                arrowprops={"arrowstyle": "-", "color": svg.MUTED, "linewidth": 0.8},
+                zorder=2,
+            ).set_in_layout(False)
+
+
+def place_labels(points: FloatArray, sizes: FloatArray, area: FloatArray) -> FloatArray:
+    """Find a place for each label, near its point, off all points and off the other labels.
+
+    Args:
+        points: ``[N, 2]`` positions.
+        sizes: ``[N, 2]`` widths and heights of the labels.
+        area: ``[4]`` left, bottom, right, top, in which the labels must lie.
+
+    Returns:
+        ``[N, 4]`` left, bottom, right, top of each label. One for which there is no room covers as
+        little as it can.
+    """
+    reach = MARKER / 2 + 1
+    obstacles = [np.concatenate([point - reach, point + reach]) for point in points]
+    boxes = np.zeros((len(points), 4))
+    # Those with the most neighbours choose first: they have the least room.
+    distances = np.hypot(*(points[:, None] - points[None]).transpose(2, 0, 1))
+    for index in np.argsort(-(distances < 60).sum(axis=1), kind="stable"):
+        size = sizes[index]
+        lefts = np.arange(area[0], max(area[2] - size[0], area[0]) + 1e-6, STEP)
+        bottoms = np.arange(area[1], max(area[3] - size[1], area[1]) + 1e-6, STEP)
+        corners = np.stack(np.meshgrid(lefts, bottoms), axis=-1).reshape(-1, 2)
+        beside = points[index] + [reach + 3, -size[1] / 2]
+        beside = np.stack([beside, points[index] - [size[0] + reach + 3, size[1] / 2]])
+        fits = (beside >= area[:2]).all(axis=1) & (beside + size <= area[2:]).all(axis=1)
+        corners = np.concatenate([beside[fits], corners])
+        found = np.concatenate([corners, corners + size], axis=1)
+        covered = np.zeros(len(found))
+        for other in obstacles:
+            overlap = np.minimum(found[:, 2:], other[2:]) - np.maximum(found[:, :2], other[:2])
+            covered += np.prod(np.maximum(overlap, 0), axis=1)
+        nearest = np.clip(points[index], found[:, :2], found[:, 2:])
+        away = np.hypot(*(nearest - points[index]).T)
+        best = np.lexsort((away, covered.round(6)))[0]
+        boxes[index] = found[best]
+        obstacles.append(found[best])
+    return boxes
