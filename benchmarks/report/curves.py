@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from benchmarks.report import svg
@@ -23,14 +24,16 @@ def hota_over_alpha(runs: Sequence[Run]) -> Picture | None:
     drawn = [(run, curve) for run in runs if (curve := _curve(run))]
     if not drawn:
         return None
-    with svg.axes(svg.WIDTH, svg.HEIGHT) as (figure, axes):
+    with svg.axes(svg.WIDTH, _height(len(drawn))) as (figure, axes):
         for run, (alphas, values) in drawn:
-            axes.plot(alphas, values, color=svg.series(run.colour), label=short(run.name))
+            style = "dashed" if run.rival else "solid"
+            colour = svg.series(run.colour)
+            axes.plot(alphas, values, color=colour, linestyle=style, label=short(run.name))
         axes.set_xlim(0, 1)
         axes.set_ylim(0, None)
         axes.set_title("HOTA", loc="left", fontsize=svg.FONT_SIZE, color=svg.MUTED)
         axes.set_xlabel("localisation threshold α (IoU)")
-        axes.legend(loc="lower left", labelcolor=svg.INK)
+        _legend(figure)
         means = ", ".join(f"{run.name} {run.accuracy['HOTA']:.3f}" for run, _ in drawn)
         image = svg.to_svg(figure, "alpha", f"HOTA over the threshold; means: {means}.")
     caption = "The headline HOTA is the mean of this curve. It falls where boxes are inexact."
@@ -51,11 +54,12 @@ def training_curves(runs: Sequence[Run]) -> list[Picture]:
     trained = [run for run in runs if run.training]
     if not trained:
         return []
-    with svg.axes(svg.WIDTH, svg.HEIGHT) as (figure, axes):
+    with svg.axes(svg.WIDTH, _height(len(trained))) as (figure, axes):
         for run in trained:
             x_name, x = _progress(run)
             xs, ys = _thin(x, run.training["loss"])
             axes.plot(xs, ys, color=svg.series(run.colour), label=short(run.name))
+        _legend(figure)
         _loss_axes(axes, x_name, [value for run in trained for value in run.training["loss"]])
         label = "Training loss of " + ", ".join(run.name for run in trained) + "."
         image = svg.to_svg(figure, "loss", label)
@@ -74,16 +78,27 @@ def _loss_parts(run: Run, prefix: str) -> Picture | None:
     if not parts:
         return None
     x_name, x = _progress(run)
-    with svg.axes(svg.WIDTH, svg.HEIGHT) as (figure, axes):
+    with svg.axes(svg.WIDTH, _height(len(parts))) as (figure, axes):
         for index, name in enumerate(parts):
             xs, ys = _thin(x, run.training[name])
             axes.plot(
                 xs, ys, color=svg.series((3 + index) % COLOURS), linewidth=1.6, label=short(name)
             )
+        _legend(figure)
         _loss_axes(axes, x_name, [value for name in parts for value in run.training[name]])
         label = f"Parts of the loss of {run.name}: {', '.join(parts)}."
         image = svg.to_svg(figure, prefix, label)
     return Picture(f"Parts of the loss: {run.name}", "As logged in training.", image)
+
+
+def _height(entries: int) -> float:
+    """Return the height of a plot with so many curves, which are named below it."""
+    return svg.HEIGHT + 19 * math.ceil(entries / 2)
+
+
+def _legend(figure: Figure) -> None:
+    """Name the curves below them, where the names cover none."""
+    figure.legend(loc="outside lower left", ncols=2, handlelength=1.6, labelcolor=svg.INK)
 
 
 def _loss_axes(axes: Axes, x_name: str, values: Sequence[float]) -> None:
@@ -96,7 +111,6 @@ def _loss_axes(axes: Axes, x_name: str, values: Sequence[float]) -> None:
         axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_title("loss", loc="left", fontsize=svg.FONT_SIZE, color=svg.MUTED)
     axes.set_xlabel(x_name)
-    axes.legend(loc="best", labelcolor=svg.INK)
 
 
 def _progress(run: Run) -> tuple[str, list[float]]:

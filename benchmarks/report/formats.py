@@ -61,11 +61,14 @@ def format_value(value: Any) -> str:
     Examples:
         >>> format_value(0.25), format_value(3.2e-07), format_value([1.5, 2]), format_value(True)
         ('0.25', '3.2e-07', '1.5, 2', 'yes')
+        >>> format_value(0.99999)  # not 1
+        '0.99999'
     """
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:.4g}" if math.isfinite(value) else str(value)
+        digits = 6 if 0.999 < abs(value) < 1 else 4
+        return f"{value:.{digits}g}" if math.isfinite(value) else str(value)
     if isinstance(value, list | tuple):
         return ", ".join(format_value(item) for item in value)
     if isinstance(value, dict):

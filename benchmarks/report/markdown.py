@@ -15,7 +15,8 @@ from runtime.console import markdown_table
 LONGEST = 65_000
 LONGEST_NAME = 80
 STAGES = ("preprocess", "network", "decode", "association", "total")
-_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+.!|~$^=-])")
+# Nothing here stands at the start of a line, so that lists and headings need no care.
+_SPECIAL = re.compile(r"([\\`*_\[\]|~$#])")
 
 
 def escape(value: Any, longest: int = LONGEST_NAME) -> str:
@@ -109,7 +110,7 @@ def _stages(runs: Sequence[Run]) -> str:
 
 
 def _resources(table: Table | None) -> list[str]:
-    return [f"### Speed, start and memory\n\n{_table(table)}"] if table else []
+    return [f"### {table.title}\n\n{_table(table)}"] if table else []
 
 
 def _sequences(tables: Sequence[tuple[str, Table]]) -> list[str]:

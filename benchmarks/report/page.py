@@ -132,9 +132,9 @@ def render(
     )
     plots = (
         scatter.accuracy_against_latency(runs),
+        timing.ratio_intervals(content["comparisons"]),
         timing.frame_histogram(runs),
         timing.stage_bars(runs),
-        timing.ratio_intervals(content["comparisons"]),
         curves.hota_over_alpha(runs),
     )
     styles = (TEMPLATES / "report.css").read_text(encoding="utf-8")

@@ -102,7 +102,7 @@ def parity_figures(parity: dict[str, Any]) -> dict[str, tuple[str, str]]:
         for part in (parity.get("figures"), parity.get("thresholds"))
     )
     return {
-        str(name): (
+        str(name).replace("_", " "): (
             format_value(figures[name]) if name in figures else MISSING,
             format_value(thresholds[name]) if name in thresholds else MISSING,
         )

@@ -31,7 +31,7 @@ QUALITY = 68
 # BGR, bright on any footage; each error has a shape of its own besides.
 SWITCHED, MISSED, FALSE = (255, 80, 255), (0, 200, 255), (60, 60, 255)
 FONT, FONT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.42
-DASH = 6
+DASH = 5
 FARTHEST = 5000.0
 
 
@@ -148,16 +148,14 @@ def _still(
         objects = truth[truth.frames == moment.frame]
         for left, top, right, bottom in _corners(objects, moment.missed, scale):
             _dashed(small, (left, top, right, bottom), MISSED)
-            _label(small, "missed", (left, top), MISSED)
     for left, top, right, bottom in _corners(here, moment.false, scale):
         cv2.rectangle(small, (left, top), (right, bottom), FALSE, 1, cv2.LINE_AA)
         cv2.line(small, (left, top), (right, bottom), FALSE, 1, cv2.LINE_AA)
         cv2.line(small, (left, bottom), (right, top), FALSE, 1, cv2.LINE_AA)
-        _label(small, "false", (left, top), FALSE)
     for before, now in moment.switches:
         for left, top, right, bottom in _corners(here, (now,), scale):
-            cv2.rectangle(small, (left, top), (right, bottom), SWITCHED, 3)
-            _label(small, f"{before} > {now}", (left, top), SWITCHED)
+            cv2.rectangle(small, (left - 1, top - 1), (right + 1, bottom + 1), SWITCHED, 3)
+            _label(small, f"{before} > {now}", (left - 2, top - 2), SWITCHED)
     words = moment.words if entry.data is not None else counted(len(here), "track")
     _, data = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
     uri = "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode("ascii")

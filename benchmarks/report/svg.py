@@ -32,6 +32,8 @@ IDENTITIES = 12
 WIDTH, HEIGHT = 410.0, 290.0
 FONT_SIZE = 12.5
 SMALL = 11.5
+# Distances of ticks that read as round.
+STEPS = (1, 2, 5, 10)
 
 _VARIABLES = {
     INK: "ink",
@@ -122,7 +124,9 @@ def log_axis(axes: Axes, low: float, high: float) -> None:
     axes.set_xscale("log")
     axes.set_xlim(low, high)
     wide = high > 5 * low
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if wide else MaxNLocator(6))
+    axes.xaxis.set_major_locator(
+        LogLocator(subs=(1, 2, 5)) if wide else MaxNLocator(6, steps=STEPS)
+    )
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_locator(NullLocator())
 

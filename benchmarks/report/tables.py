@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -11,6 +11,11 @@ from benchmarks.report.formats import figure, file_size, format_value, one_line,
 from benchmarks.report.runs import HEADLINE, Run, is_number
 
 MISSING = "–"
+NOTES = {
+    "Jitter ms": "Jitter is the spread of single frames around their mean.",
+    "Memory MB": "Memory is the peak of a process that does nothing else.",
+    "First frame ms": "Loading and the first frame are a cold start.",
+}
 
 
 @dataclass(frozen=True)
@@ -24,10 +29,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """Columns behind the one of the runs' names, and the rows."""
+    """Columns behind the one of the runs' names, the rows, and what to say about them."""
 
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
+    title: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -118,7 +125,11 @@ def resource_table(runs: Sequence[Run]) -> Table | None:
         _Column("Power W", lambda run: run.measured("power_w"), figure),
     ]
     table = _table([run for run in runs if run.timing], columns)
-    return table if len(table.columns) > 1 else None
+    if len(table.columns) < 2:
+        return None
+    notes = [note for title, note in NOTES.items() if title in table.columns]
+    title = "Speed, start and memory" if notes else "Speed"
+    return replace(table, title=title, note=" ".join(notes))
 
 
 def _table(runs: Sequence[Run], columns: Sequence[_Column], keep_empty: bool = False) -> Table:
@@ -128,24 +139,30 @@ def _table(runs: Sequence[Run], columns: Sequence[_Column], keep_empty: bool = F
         for column, values in filled
         if keep_empty or any(value is not None for value in values)
     ]
+    texts = [
+        [MISSING if value is None else column.shown(value) for value in values]
+        for column, values in filled
+    ]
+    leaders = [
+        _leader(values, shown, column.better)
+        for (column, values), shown in zip(filled, texts, strict=True)
+    ]
     rows = []
     for index, run in enumerate(runs):
-        best = {
-            place
-            for place, (column, values) in enumerate(filled)
-            if _leads(values, index, column.better)
-        }
-        cells = [
-            MISSING if (value := values[index]) is None else column.shown(value)
-            for column, values in filled
-        ]
-        rows.append(Row(run, tuple(cells), frozenset(best)))
+        cells = tuple(shown[index] for shown in texts)
+        best = [place for place, cell in enumerate(cells) if cell == leaders[place]]
+        rows.append(Row(run, cells, frozenset(best)))
     return Table(tuple(column.title for column, _ in filled), tuple(rows))
 
 
-def _leads(values: Sequence[float | None], index: int, better: int) -> bool:
-    known = [value for value in values if value is not None]
-    return len(set(known)) > 1 and values[index] == (max(known) if better > 0 else min(known))
+def _leader(values: Sequence[float | None], shown: Sequence[str], better: int) -> str | None:
+    """Return the best cell as it is shown, None where all look alike."""
+    known = [
+        (value * better, text)
+        for value, text in zip(values, shown, strict=True)
+        if value is not None
+    ]
+    return max(known)[1] if len({text for _, text in known}) > 1 else None
 
 
 def comparisons(runs: Sequence[Run]) -> list[Comparison]:
@@ -205,7 +222,7 @@ def machines(runs: Sequence[Run]) -> list[Machine]:
             continue
         fixed = {key: value for key, value in told.items() if key not in passing}
         facts = [
-            (str(key), format_value(value))
+            (str(key).replace("_", " "), format_value(value))
             for key, value in told.items()
             if key not in ("clocks", "warnings")
         ]
@@ -225,7 +242,7 @@ def _clocks(told: Any) -> list[tuple[str, str, str]]:
         )
     )
     return [
-        (str(key), format_value(before.get(key)), format_value(after.get(key)))
+        (str(key).replace("_", " "), format_value(before.get(key)), format_value(after.get(key)))
         for key in dict.fromkeys([*before, *after])
     ]
 

@@ -59,7 +59,7 @@ def stage_bars(runs: Sequence[Run]) -> Picture | None:
         axes.set_xlim(0, (limit or 1.0) * 1.15)
         axes.set_ylim(len(timed) - 0.5, -0.75)
         axes.set_yticks([])
-        axes.xaxis.set_major_locator(MaxNLocator(6))
+        axes.xaxis.set_major_locator(MaxNLocator(6, steps=svg.STEPS))
         axes.set_xlabel("median ms per frame")
         _legend(figure, 4)
         told = "; ".join(
@@ -127,8 +127,8 @@ def frame_histogram(runs: Sequence[Run]) -> Picture | None:
             _draw_ridge(axes, row, times, edges, svg.series(run.colour))
             for value, style in ((median, "solid"), (p99, (0, (2, 1.5)))):
                 axes.vlines(value, row, row - 0.56, color=svg.INK, linewidth=1.4, linestyle=style)
-            words = f"{written(median)}, p99 {written(p99)}"
-            _write_above(axes, row - 0.62, short(run.name), words)
+            words = f"median {written(median)}, p99 {written(p99)}"
+            _write_above(axes, row - 0.62, short(run.name), words, f"halo{row}")
             told.append(f"{run.name}: median {median:.2f} ms, 99th percentile {p99:.2f} ms")
         svg.log_axis(axes, low, high)
         axes.set_ylim(len(timed) - 0.85, -1.05)
@@ -142,11 +142,11 @@ def frame_histogram(runs: Sequence[Run]) -> Picture | None:
     return Picture("How steady the time is", caption, image)
 
 
-def _write_above(axes: Axes, y: float, name: str, figures: str) -> None:
+def _write_above(axes: Axes, y: float, name: str, figures: str, gid: str) -> None:
     """Write a row's name on the left and its figures on the right."""
     place = {"va": "bottom", "fontsize": svg.SMALL, "transform": axes.get_yaxis_transform()}
-    axes.text(0, y, name, ha="left", color=svg.INK, fontdict=place)
-    axes.text(1, y, figures, ha="right", color=svg.MUTED, fontdict=place)
+    axes.text(0, y, name, ha="left", color=svg.INK, fontdict=place, gid=gid)
+    axes.text(1, y, figures, ha="right", color=svg.MUTED, fontdict=place, gid=f"{gid}b")
 
 
 def _draw_ridge(axes: Axes, row: int, times: FloatArray, edges: FloatArray, colour: str) -> None:
@@ -168,13 +168,14 @@ def ratio_intervals(comparisons: Sequence[Comparison]) -> Picture | None:
         axes.axvline(1, color=svg.MUTED, linewidth=1.2, linestyle=(0, (4, 3)), zorder=1)
         for row, entry in enumerate(comparisons):
             colour = svg.series(entry.run.colour)
+            axes.axhline(row, color=svg.GRID, linewidth=0.8, zorder=1)
             axes.hlines(row, entry.low, entry.high, color=colour, linewidth=3)
             marker = "D" if entry.run.rival else "o"
             axes.plot([entry.ratio], [row], marker, markersize=7, color=colour)
             name = (
                 short(entry.other) if len(firsts) == 1 else short(f"{entry.other} / {entry.first}")
             )
-            _write_above(axes, row - 0.26, name, entry.words)
+            _write_above(axes, row - 0.24, name, entry.words, f"halo{row}")
         low = min(1, *(entry.low for entry in comparisons))
         high = max(1, *(entry.high for entry in comparisons))
         svg.log_axis(axes, low / 1.15, high * 1.15)
