@@ -108,7 +108,9 @@ def axes(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
         "figure.facecolor": "none",
         "savefig.facecolor": "none",
     }
-    with matplotlib.rc_context(settings):
+    with matplotlib.rc_context(settings), warnings.catch_warnings():
+        # Matplotlib's own typeface only measures text here; the reader's draws it.
+        warnings.filterwarnings("ignore", message="Glyph")
         figure = Figure(figsize=(width / 72, height / 72), layout="constrained")
         yield figure, figure.add_subplot()
 
@@ -146,10 +148,7 @@ def to_svg(figure: Figure, prefix: str, label: str, least_width: int = 0) -> Mar
     """
     buffer = io.StringIO()
     empty = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    with warnings.catch_warnings():
-        # Matplotlib's own typeface only measures text here; the reader's draws it.
-        warnings.filterwarnings("ignore", message="Glyph")
-        figure.savefig(buffer, format="svg", metadata=empty)
+    figure.savefig(buffer, format="svg", metadata=empty)
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     # Out go metadata, comments and a style sheet that would reach the whole page.

@@ -144,5 +144,5 @@ def draw_timeline(entry: Tracked, prefix: str) -> Timeline | None:
             f"Identity timeline of {entry.run.name}, {entry.footage.name}: {data.gt_id_count} "
             f"objects, {data.tracker_id_count} tracks, {total} identity switches."
         )
-        image = svg.to_svg(figure, prefix, label, least_width=720)
+        image = svg.to_svg(figure, prefix, label, least_width=900)
     return Timeline(entry.run, entry.footage.name, image, total, len(rows), data.gt_id_count)

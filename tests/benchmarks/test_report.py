@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
-from html.parser import HTMLParser
 from pathlib import Path
 
 import cv2
@@ -21,91 +19,10 @@ from benchmarks.metrics import sequence_from_frames
 from benchmarks.report import write_report
 from benchmarks.report.page import relative_link
 from benchmarks.report.runs import read_runs
-from benchmarks.report.timeline import coverage, draw_timeline
+from benchmarks.report.timeline import coverage
 from benchmarks.report.verdict import verdict
 from runtime.errors import UserError
-
-HOSTILE = "<script>alert(1)</script>\"'&$x_1$<!-- ]]> </svg></style> url(http://evil.example)"
-VOID = {"meta", "link", "img", "br", "input", "hr"}
-
-
-class Page(HTMLParser):
-    """Collects what the tests ask about, and that every element is closed."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.attributes: list[tuple[str, str, str]] = []
-        self.text = ""
-        self.open: list[str] = []
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += [(tag, name, value or "") for name, value in attrs]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += [(tag, name, value or "") for name, value in attrs]
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if "style" not in self.open:
-            self.text += data
-
-    def values(self, attribute):
-        return [value for _, name, value in self.attributes if name == attribute]
-
-
-def make_run(folder: Path, name: str = "", role: str = "", hota: float = 0.4, **files) -> Path:
-    folder.mkdir(parents=True)
-    accuracy = {"sequence": "SEQ", "MOTA": 0.5, "IDF1": 0.6, "HOTA": hota, "IDSW": 3}
-    (folder / "accuracy.json").write_text(json.dumps(accuracy | files.pop("accuracy", {})))
-    if name or role:
-        details = {"name": name, "role": role, "parameters": 3_480_000} | files.pop("run", {})
-        (folder / "run.json").write_text(json.dumps(details))
-    for stem, content in files.items():
-        if isinstance(content, str):
-            (folder / stem.replace("_", ".")).write_text(content)
-        else:
-            (folder / f"{stem}.json").write_text(json.dumps(content))
-    return folder
-
-
-def latency(name: str, milliseconds: float) -> dict:
-    stages = {
-        stage: {"median_ms": share * milliseconds, "p95_ms": 1, "p99_ms": 1, "mean_ms": 1}
-        for stage, share in (("preprocess", 0.1), ("network", 0.8), ("association", 0.1))
-    } | {"total": {"median_ms": milliseconds}}
-    model = {"model": name, "bytes": 14_000_000, "stages": stages}
-    return {"models": [model], "environment": {"cpu": f"CPU of {name}", "cores": 2}}
-
-
-def whole_run(folder: Path, name: str, role: str, hota: float) -> Path:
-    alphas = np.arange(1, 20) / 20
-    return make_run(
-        folder,
-        name,
-        role,
-        hota,
-        run={"notes": f"notes {name}", "command": f"kd-train {name}"},
-        accuracy={"alphas": alphas.tolist(), "HOTA_alpha": (1 - alphas).tolist()},
-        latency=latency(name, 20 * hota),
-        parity={
-            "passed": False,
-            "precision": name,
-            "frames": 8,
-            "thresholds": {name: 0.5},
-            "figures": {name: 0.25, "other": 1},
-        },
-        training_csv=f'epoch,step,seconds,loss,"{name.replace(chr(34), chr(34) * 2)}"\n'
-        "0,1,0.1,90,45\n0,2,0.2,1,\n",
-    )
+from tests.benchmarks.reports import HOSTILE, Page, latency, make_run, whole_run
 
 
 def build(tmp_path: Path, folders: list[Path], **options) -> tuple[Page, str]:
@@ -230,9 +147,6 @@ def test_coverage_marks_misses_absences_and_switches():
     tracks, switches = coverage(data)
     assert tracks.tolist() == [[0, 1, -1, -2, 1]]
     assert switches.tolist() == [[False, True, False, False, False]]
-    timeline = draw_timeline(data, "x", "t")
-    assert (timeline.switches, timeline.shown, timeline.objects) == (1, 1, 1)
-    assert draw_timeline(sequence_from_frames([[]], [[1]], [[]]), "x", "t") is None
 
 
 def test_frames_and_timeline_from_a_source(tmp_path):
@@ -249,7 +163,7 @@ def test_frames_and_timeline_from_a_source(tmp_path):
         cv2.imwrite(str(sequence / "img1" / f"{frame:06d}.png"), np.zeros((64, 96, 3), np.uint8))
     run = make_run(tmp_path / "run", HOSTILE, "distilled", tracks_txt="\n".join(rows))
     (run / "overlay.webm").write_bytes(b"video")
-    page, text = build(tmp_path, [run], source=sequence)
+    page, text = build(tmp_path, [run], sources=[sequence])
     images = [value for tag, name, value in page.attributes if (tag, name) == ("img", "src")]
     assert len(images) == 3
     assert all(value.startswith("data:image/jpeg;base64,") for value in images)
