@@ -6,11 +6,14 @@ import zipfile
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from benchmarks.cli import cli
 from benchmarks.submission import BENCHMARKS, required_names, submit
 from runtime.errors import UserError
 from tests.benchmarks.mot_folders import BOXES, Parrot, write_sequence
 from tests.benchmarks.oracle import trackeval_module
+from tests.stub_model import write_stub_model
 
 
 def test_no_sequences(tmp_path):
@@ -84,3 +87,16 @@ def test_other_files_would_be_handed_in(tmp_path):
     (tmp_path / "out" / "MOT20-01.txt").touch()
     with pytest.raises(UserError, match=r"holds MOT20-01\.txt as well"):
         submit(Parrot(), tmp_path / "data", tmp_path / "out", "MOT20", partly=True)
+
+
+def test_command(tmp_path):
+    pytest.importorskip("onnxruntime")
+    write_stub_model(tmp_path / "model.onnx", size_wh=(64, 32))
+    write_sequence(tmp_path / "data" / "test" / "MOT17-03-SDP", labelled=False)
+    arguments = ["submit", "--data", tmp_path / "data", "--model", tmp_path / "model.onnx"]
+    arguments += ["--out", tmp_path / "out", "--partial", "--zip"]
+    done = CliRunner().invoke(cli, list(map(str, arguments)))
+    assert done.exit_code == 0, done.output
+    assert "wrote 4 files" in done.output
+    with zipfile.ZipFile(tmp_path / "out" / "MOT17-test.zip") as archive:
+        assert archive.namelist() == [f"MOT17-03-{name}.txt" for name in ("DPM", "FRCNN", "SDP")]
