@@ -6,8 +6,6 @@ import lap
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.metrics.similarity import positive
-
 
 def assign_max(
     scores: npt.NDArray[np.float64],
@@ -35,36 +33,38 @@ def assign_max(
     return rows, columns[rows]
 
 
-def assign_positive(
+def assign_candidates(
+    rows: npt.NDArray[np.int64],
+    columns: npt.NDArray[np.int64],
     scores: npt.NDArray[np.float64],
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Pair rows with columns as ``assign_max`` does, and return the pairs that score above 0.
+) -> npt.NDArray[np.int64]:
+    """Choose among candidate pairs so that the sum of the scores is largest.
 
     A pair of which neither side has another candidate is part of every best assignment, and most
     pairs of a frame are of that kind; only the others need solving.
 
     Args:
-        scores: ``[R, C]``, finite and not negative.
+        rows: ``[N]`` row of each candidate.
+        columns: ``[N]`` its column; no pair occurs twice.
+        scores: ``[N]``, finite and above 0.
 
     Returns:
-        Row and column indices, each ``[pairs]`` int64, rows ascending.
+        Indices of the chosen candidates, ascending.
 
     Examples:
-        >>> rows, columns = assign_positive(np.array([[0.9, 0.8, 0], [0.9, 0.1, 0], [0, 0, 0.5]]))
-        >>> rows.tolist(), columns.tolist()
-        ([0, 1, 2], [1, 0, 2])
+        >>> rows, columns = np.array([0, 0, 1, 1, 2]), np.array([0, 1, 0, 1, 2])
+        >>> assign_candidates(rows, columns, np.array([0.9, 0.8, 0.9, 0.1, 0.5]))
+        array([1, 2, 4])
     """
-    rows, columns = positive(scores)
-    contested = (np.bincount(rows, minlength=len(scores))[rows] > 1) | (
-        np.bincount(columns, minlength=scores.shape[1])[columns] > 1
-    )
-    if not contested.any():
-        return rows, columns
-    left, right = np.unique(rows[contested]), np.unique(columns[contested])
-    part = scores[left[:, None], right[None, :]]
-    at, to = assign_max(part)
-    real = part[at, to] > 0
-    rows = np.concatenate([rows[~contested], left[at[real]]])
-    columns = np.concatenate([columns[~contested], right[to[real]]])
-    order = np.argsort(rows)
-    return rows[order], columns[order]
+    contested = (np.bincount(rows)[rows] > 1) | (np.bincount(columns)[columns] > 1)
+    chosen = np.flatnonzero(~contested)
+    if len(chosen) == len(rows):
+        return chosen
+    left, at = np.unique(rows[contested], return_inverse=True)
+    right, to = np.unique(columns[contested], return_inverse=True)
+    part = np.zeros((len(left), len(right)))
+    part[at, to] = scores[contested]
+    candidate = np.full(part.shape, -1)
+    candidate[at, to] = np.flatnonzero(contested)
+    solved = candidate[assign_max(part)]
+    return np.sort(np.concatenate([chosen, solved[solved >= 0]]))

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.metrics.assignment import assign_positive
+from benchmarks.metrics.assignment import assign_candidates
 from benchmarks.metrics.sequence import FloatArray, IntArray, SequenceData
+from benchmarks.metrics.similarity import positive
 
 THRESHOLD = 0.5
 _EPS = float(np.finfo(np.float64).eps)
@@ -109,8 +110,7 @@ def clear_matches(data: SequenceData, threshold: float = THRESHOLD) -> Iterator[
     ):
         if len(gt_ids) == 0 or len(tracker_ids) == 0:
             continue
-        keeps = tracker_ids[None, :] == current_track[gt_ids][:, None]
-        rows, columns = _match(similarity, keeps, threshold)
+        rows, columns = _match(similarity, current_track[gt_ids], tracker_ids, threshold)
         objects, tracks = gt_ids[rows], tracker_ids[columns]
         before = last_track[objects]
         last_track[objects] = tracks
@@ -164,9 +164,13 @@ def clear_scores(data: SequenceData, threshold: float = THRESHOLD) -> ClearScore
 
 
 def _match(
-    similarity: FloatArray, keeps: npt.NDArray[np.bool_], threshold: float
+    similarity: FloatArray, current_tracks: IntArray, tracker_ids: IntArray, threshold: float
 ) -> tuple[IntArray, IntArray]:
     """Pair boxes of one frame: most kept pairs first, then the largest sum of similarities."""
-    scores = _CONTINUITY * keeps + similarity
-    scores[(similarity < threshold - _EPS) | (scores <= _EPS)] = 0.0
-    return assign_positive(scores)
+    rows, columns = positive(similarity >= threshold - _EPS)
+    kept = tracker_ids[columns] == current_tracks[rows]
+    scores = _CONTINUITY * kept + similarity[rows, columns]
+    real = scores > _EPS
+    rows, columns = rows[real], columns[real]
+    chosen = assign_candidates(rows, columns, scores[real])
+    return rows[chosen], columns[chosen]

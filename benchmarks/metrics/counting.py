@@ -8,9 +8,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.metrics.assignment import assign_positive
+from benchmarks.metrics.assignment import assign_candidates
 from benchmarks.metrics.sequence import SequenceData, sequence_from_boxes
-from benchmarks.metrics.similarity import iou_ltwh, share_inside_ltwh
+from benchmarks.metrics.similarity import iou_ltwh, positive, share_inside_ltwh
 
 PEDESTRIAN = 1
 # MOT16 and MOT17: person on vehicle, static person, distractor, reflection. A tracker is neither
@@ -154,9 +154,9 @@ def _matches(
     gt_rows, rows = _rows_of(truth, frame), _rows_of(found, frame)
     gt_rows = gt_rows[~np.isin(truth.classes[gt_rows], rules.regions)]
     similarity = iou_ltwh(truth.boxes_ltwh[gt_rows], found.boxes_ltwh[rows])
-    similarity[similarity < 0.5 - np.finfo(np.float64).eps] = 0.0
-    matched_gt, matched = assign_positive(similarity)
-    return gt_rows[matched_gt], rows[matched]
+    left, right = positive(similarity >= 0.5 - np.finfo(np.float64).eps)
+    chosen = assign_candidates(left, right, similarity[left, right])
+    return gt_rows[left[chosen]], rows[right[chosen]]
 
 
 def _rows_of(rows: Rows, frame: int) -> npt.NDArray[np.intp]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.metrics.assignment import assign_positive
+from benchmarks.metrics.assignment import assign_candidates
 from benchmarks.metrics.sequence import FloatArray, IntArray, SequenceData
 from benchmarks.metrics.similarity import positive
 
@@ -134,9 +134,9 @@ def _match_all(data: SequenceData, alignment: FloatArray) -> tuple[IntArray, Flo
         data.gt_ids, data.tracker_ids, data.similarities, strict=True
     ):
         rows, columns = positive(similarity)
-        scores = np.zeros_like(similarity)
-        scores[rows, columns] = alignment[gt_ids[rows], tracker_ids[columns]]
-        rows, columns = assign_positive(scores * similarity)
-        pairs.append(gt_ids[rows] * data.tracker_id_count + tracker_ids[columns])
-        similarities.append(similarity[rows, columns])
+        alike = similarity[rows, columns]
+        gt, tracker = gt_ids[rows], tracker_ids[columns]
+        chosen = assign_candidates(rows, columns, alignment[gt, tracker] * alike)
+        pairs.append(gt[chosen] * data.tracker_id_count + tracker[chosen])
+        similarities.append(alike[chosen])
     return np.concatenate(pairs), np.concatenate(similarities)
