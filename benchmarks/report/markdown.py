@@ -169,24 +169,23 @@ def _comparisons(entries: Sequence[Comparison]) -> list[str]:
 def _machines(content: dict[str, Any]) -> list[str]:
     sections = []
     for machine in content["machines"]:
-        warnings = "".join(f"> Mind: {escape(one, 500)}\n\n" for one in machine.warnings)
-        rows = [[escape(key), escape(value, 300)] for key, value in machine.facts]
-        parts = [markdown_table(("machine", ""), rows)]
+        sections += [f"> Mind: {escape(one, 500)}" for one in machine.warnings]
+        parts = [f"Timing of {escape(machine.names, 500)}.", _pairs("machine", machine.facts)]
         if machine.clocks:
             rows = [[escape(cell, 300) for cell in row] for row in machine.clocks]
             parts.append(markdown_table(("clocks", "before", "after"), rows))
-        summary = f"Machine: timing of {escape(machine.names, 500)}"
-        sections.append(_folded(summary, "\n\n".join(parts), warnings))
+        sections.append(_folded("Machine", "\n\n".join(parts)))
     if content["settings"]:
-        rows = [[escape(key), escape(value, 300)] for key, value in content["settings"]]
-        sections.append(_folded("How it was timed", markdown_table(("setting", ""), rows)))
+        sections.append(_folded("How it was timed", _pairs("setting", content["settings"])))
     return sections
 
 
-def _folded(summary: str, body: str, before: str = "") -> str:
-    # Within the tag Markdown does not hold, so that backslashes would show.
-    plain = re.sub(r"\\(.)", r"\1", summary)
-    return f"{before}<details><summary>{plain}</summary>\n\n{body}\n\n</details>"
+def _pairs(title: str, rows: Sequence[tuple[str, str]]) -> str:
+    return markdown_table((title, ""), [[escape(key), escape(value, 300)] for key, value in rows])
+
+
+def _folded(summary: str, body: str) -> str:
+    return f"<details><summary>{summary}</summary>\n\n{body}\n\n</details>"
 
 
 def _command(command: str) -> list[str]:

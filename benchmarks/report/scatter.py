@@ -23,14 +23,14 @@ MARKER = 9.0
 # From this ratio of the slowest to the fastest on, a linear axis would heap the fast ones up.
 LOG_FROM = 5.0
 # Steps in which a place for a name is looked for, and from where on a line leads to it, in points.
-STEP = 3.0
+STEP = 4.0
 LEADER_FROM = 11.0
 # Room around a name, as the reader's typeface is not the one it is measured with.
 PADDING = 3.0
-LINE_STEPS = 30
+LINE_STEPS = 12
 # What a covered square point costs, in points of distance; and how many orders are tried.
 COVERED = 1000.0
-ORDERS = 16
+ORDERS = 12
 
 
 def accuracy_against_latency(runs: Sequence[Run]) -> Picture | None:

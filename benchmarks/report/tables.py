@@ -83,19 +83,22 @@ def headline_table(runs: Sequence[Run]) -> Table:
 
 def sequence_tables(runs: Sequence[Run]) -> list[tuple[str, Table]]:
     """Return the accuracy on each sequence, where there are several."""
-    names = list(dict.fromkeys(name for run in runs for name in run.sequence_names))
+    told = {id(run): dict(zip(run.sequence_names, run.sequences, strict=True)) for run in runs}
+    names = list(dict.fromkeys(name for entries in told.values() for name in entries))
     if len(names) < 2:
         return []
     found = []
     for name in names:
+        scored = [run for run in runs if name in told[id(run)]]
+        figures = {id(run): told[id(run)][name] for run in scored}
         columns = [
-            _Column(key, partial(_of_sequence, name, key), "{:.3f}".format, 1) for key in HEADLINE
+            _Column(key, partial(_of_sequence, figures, key), "{:.3f}".format, 1)
+            for key in HEADLINE
         ]
         columns += [
-            _Column(key, partial(_of_sequence, name, key), "{:.0f}".format)
+            _Column(key, partial(_of_sequence, figures, key), "{:.0f}".format)
             for key in ("IDSW", "FP", "FN")
         ]
-        scored = [run for run in runs if name in run.sequence_names]
         found.append((name, _table(scored, columns)))
     return found
 
@@ -104,8 +107,8 @@ def _accuracy(key: str, run: Run) -> float:
     return float(run.accuracy[key])
 
 
-def _of_sequence(name: str, key: str, run: Run) -> float | None:
-    value = run.sequences[run.sequence_names.index(name)].get(key)
+def _of_sequence(figures: dict[int, dict[str, Any]], key: str, run: Run) -> float | None:
+    value = figures[id(run)].get(key)
     return float(value) if is_number(value) else None
 
 

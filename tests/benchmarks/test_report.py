@@ -5,8 +5,6 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 
 pytest.importorskip("jinja2")
@@ -15,14 +13,21 @@ pytest.importorskip("matplotlib")
 from click.testing import CliRunner
 
 from benchmarks.cli import cli
-from benchmarks.metrics import sequence_from_frames
 from benchmarks.report import write_report
 from benchmarks.report.page import relative_link
 from benchmarks.report.runs import read_runs
-from benchmarks.report.timeline import coverage
 from benchmarks.report.verdict import verdict
 from runtime.errors import UserError
-from tests.benchmarks.reports import HOSTILE, Page, latency, make_run, whole_run
+from tests.benchmarks.reports import (
+    HOSTILE,
+    Page,
+    compared_runs,
+    latency,
+    make_run,
+    make_sequence,
+    walk,
+    whole_run,
+)
 
 
 def build(tmp_path: Path, folders: list[Path], **options) -> tuple[Page, str]:
@@ -140,36 +145,42 @@ def test_no_verdict_without_both(tmp_path):
     assert verdict(read_runs([make_run(tmp_path / "a", "a", "distilled")])) is None
 
 
-def test_coverage_marks_misses_absences_and_switches():
-    data = sequence_from_frames(
-        [[1], [1], [1], [], [1]], [[5], [6], [], [], [6]], [[[0.9]], [[0.9]], [], [], [[0.9]]]
-    )
-    tracks, switches = coverage(data)
-    assert tracks.tolist() == [[0, 1, -1, -2, 1]]
-    assert switches.tolist() == [[False, True, False, False, False]]
-
-
 def test_frames_and_timeline_from_a_source(tmp_path):
-    sequence = tmp_path / "SEQ"
-    (sequence / "img1").mkdir(parents=True)
-    (sequence / "gt").mkdir()
-    rows = [f"{frame},1,{frame * 4},10,20,40,1,-1,-1,-1" for frame in range(1, 7)]
-    (sequence / "gt" / "gt.txt").write_text("\n".join(rows))
-    (sequence / "seqinfo.ini").write_text(
-        "[Sequence]\nname=SEQ\nimDir=img1\nframeRate=25\nseqLength=6\n"
-        "imWidth=96\nimHeight=64\nimExt=.png\n"
-    )
-    for frame in range(1, 7):
-        cv2.imwrite(str(sequence / "img1" / f"{frame:06d}.png"), np.zeros((64, 96, 3), np.uint8))
-    run = make_run(tmp_path / "run", HOSTILE, "distilled", tracks_txt="\n".join(rows))
+    sequence = make_sequence(tmp_path / "SEQ")
+    run = make_run(tmp_path / "run", HOSTILE, "distilled", tracks_txt=walk([1] * 6))
     (run / "overlay.webm").write_bytes(b"video")
     page, text = build(tmp_path, [run], sources=[sequence])
     images = [value for tag, name, value in page.attributes if (tag, name) == ("img", "src")]
     assert len(images) == 3
     assert all(value.startswith("data:image/jpeg;base64,") for value in images)
+    assert all(value for tag, name, value in page.attributes if (tag, name) == ("img", "alt"))
     assert "0 switches" in page.text
     assert ("video", "src", "run/overlay.webm") in page.attributes
     assert "<script" not in text
+    assert_offline(page)
+
+
+def test_a_whole_comparison(tmp_path):
+    for name in ("ONE", "TWO"):
+        make_sequence(tmp_path / "data" / name)
+    names = ["net", "net fp16", "YOLOX + ByteTrack"]
+    folders = compared_runs(tmp_path / "runs", names, rivals=1)
+    page, text = build(tmp_path, folders, sources=[tmp_path / "data"])
+    assert page.tags.count("svg") == 5 + 2 + 4
+    # Two models: one sequence has errors in two frames; without errors there are three frames.
+    assert page.tags.count("img") == 2 * 2 + 2 * 3
+    assert "Frame 6: 1 missed" in page.text
+    assert page.tags.count("details") == 1 + 3
+    for words in ("net, ONE: 1 switch", "net fp16, TWO: 0 switches", "Diamonds are rivals."):
+        assert words in page.text
+    for words in ("Energy mJ per frame", "First frame ms", "cpu mhz", "Mind: the clock fell"):
+        assert words in page.text
+    columns = [value for tag, name, value in page.attributes if (tag, name) == ("th", "scope")]
+    assert len(columns) == page.tags.count("th")
+    assert page.values("id")
+    for anchor in page.values("href"):
+        assert anchor.startswith("data:") or anchor[1:] in page.values("id")
+    assert len(text) < 500_000
     assert_offline(page)
 
 

@@ -87,8 +87,8 @@ def test_the_page_is_whole(browser: Browser, ordinary: Path, width: int, scheme:
     browser.open(ordinary, width, scheme)
     browser.evaluate('document.querySelectorAll("details").forEach(one => one.open = true)')
     plots = browser.evaluate(PLOTS)
-    # Five comparisons, the losses and their parts, and a timeline of each model and sequence.
-    assert len(plots) == 5 + 11 + 20
+    # Five comparisons, the loss and its parts, and two timelines of two models.
+    assert len(plots) == 5 + 2 + 4
     for label, *measures in plots:
         assert min(measures) > 0, label
         assert measures[-1] >= 5, label
