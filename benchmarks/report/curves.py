@@ -17,6 +17,8 @@ from benchmarks.report.runs import COLOURS, Run, is_number
 from benchmarks.report.svg import Picture
 
 CURVE_POINTS = 200
+# Two names stand side by side.
+LEGEND_LENGTH = 22
 
 
 def hota_over_alpha(runs: Sequence[Run]) -> Picture | None:
@@ -28,7 +30,9 @@ def hota_over_alpha(runs: Sequence[Run]) -> Picture | None:
         for run, (alphas, values) in drawn:
             style = "dashed" if run.rival else "solid"
             colour = svg.series(run.colour)
-            axes.plot(alphas, values, color=colour, linestyle=style, label=short(run.name))
+            axes.plot(
+                alphas, values, color=colour, linestyle=style, label=short(run.name, LEGEND_LENGTH)
+            )
         axes.set_xlim(0, 1)
         axes.set_ylim(0, None)
         axes.set_title("HOTA", loc="left", fontsize=svg.FONT_SIZE, color=svg.MUTED)
@@ -58,7 +62,7 @@ def training_curves(runs: Sequence[Run]) -> list[Picture]:
         for run in trained:
             x_name, x = _progress(run)
             xs, ys = _thin(x, run.training["loss"])
-            axes.plot(xs, ys, color=svg.series(run.colour), label=short(run.name))
+            axes.plot(xs, ys, color=svg.series(run.colour), label=short(run.name, LEGEND_LENGTH))
         _legend(figure)
         _loss_axes(axes, x_name, [value for run in trained for value in run.training["loss"]])
         label = "Training loss of " + ", ".join(run.name for run in trained) + "."
@@ -82,7 +86,11 @@ def _loss_parts(run: Run, prefix: str) -> Picture | None:
         for index, name in enumerate(parts):
             xs, ys = _thin(x, run.training[name])
             axes.plot(
-                xs, ys, color=svg.series((3 + index) % COLOURS), linewidth=1.6, label=short(name)
+                xs,
+                ys,
+                color=svg.series((3 + index) % COLOURS),
+                linewidth=1.6,
+                label=short(name, LEGEND_LENGTH),
             )
         _legend(figure)
         _loss_axes(axes, x_name, [value for name in parts for value in run.training[name]])

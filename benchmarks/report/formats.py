@@ -15,8 +15,10 @@ def scrub(text: str) -> str:
         >>> scrub("a\\u202eb\\tc")
         'a�b c'
     """
+    # Two unseen letters join and part others, in Persian as in families of emoji.
+    kept = "\n\u200c\u200d"
     spaced = text.replace("\t", " ").replace("\r\n", "\n").replace("\r", "\n")
-    return "".join(one if one.isprintable() or one == "\n" else "\ufffd" for one in spaced)
+    return "".join(one if one.isprintable() or one in kept else "\ufffd" for one in spaced)
 
 
 def one_line(value: Any) -> str:
@@ -24,14 +26,14 @@ def one_line(value: Any) -> str:
     return scrub(" ".join(str(value).split()))
 
 
-def short(name: str) -> str:
+def short(name: str, length: int = LABEL_LENGTH) -> str:
     """Cut a long name so that it fits into a plot.
 
     Examples:
         >>> short("a" * 40)
         'aaaaaaaaaaaaaaaaaaaaaaaaa…'
     """
-    return name if len(name) <= LABEL_LENGTH else name[: LABEL_LENGTH - 1] + "…"
+    return name if len(name) <= length else name[: length - 1] + "…"
 
 
 def counted(count: int, one: str, many: str = "") -> str:

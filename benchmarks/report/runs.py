@@ -210,11 +210,17 @@ def _check_sequences(sequences: Any, file: Path) -> None:
 
 
 def _timing(latency: dict[str, Any], name: str, folder: Path) -> dict[str, Any]:
-    """Return the entry that bears the run's or the folder's name, else the first."""
+    """Return the entry that bears the run's or the folder's name, or the only one."""
     try:
         entries = latency["models"]
-        by_name = {str(entry["model"]): entry for entry in entries}
-        entry = by_name.get(name) or by_name.get(folder.resolve().name) or entries[0]
+        by_name = {one_line(entry["model"]): entry for entry in entries}
+        known = [one for one in (name, one_line(folder.resolve().name)) if one in by_name]
+        if not known and len(entries) > 1:
+            raise UserError(
+                f"{folder / 'latency.json'} tells of {', '.join(by_name)} and not of {name}: give "
+                f"the name in {folder / 'run.json'}"
+            )
+        entry = by_name[known[0]] if known else entries[0]
         stages = entry["stages"]
         if not all(is_number(stage["median_ms"]) for stage in [*stages.values(), stages["total"]]):
             raise ValueError("a median is not a number")

@@ -208,6 +208,14 @@ def test_damaged_files_are_named(tmp_path, file, content, message):
     assert not (tmp_path / "report.html").exists()
 
 
+def test_a_time_is_never_that_of_another_model(tmp_path):
+    folders = compared_runs(tmp_path / "runs", ["first\nof all", "second"])
+    assert [run.milliseconds for run in read_runs(folders)] == [10.0, 11.0]
+    (folders[1] / "run.json").write_text('{"name": "third"}')
+    with pytest.raises(UserError, match=r"latency.json tells of first of all, second and not of"):
+        read_runs(folders)
+
+
 def test_command(tmp_path):
     run = make_run(tmp_path / "run")
     target = tmp_path / "new" / "report.html"
