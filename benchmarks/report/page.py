@@ -153,11 +153,18 @@ def _pictures_of_tracks(
     runs: Sequence[Run], sources: Sequence[str | os.PathLike[str]]
 ) -> dict[str, Any]:
     """Return the frame strips and timelines; both need the sources."""
-    from benchmarks.report.strip import strips
+    from benchmarks.report.strip import BUDGET, strips
     from benchmarks.report.timeline import draw_timelines
 
-    entries = tracked(runs, find_footage(sources))
+    footage = find_footage(sources)
+    entries = tracked(runs, footage)
+    if footage and not entries:
+        names = ", ".join(one.name for one in footage)
+        raise UserError(
+            f"no model has tracks of {names}: give the source of tracks.txt or tracks/SEQUENCE.txt"
+        )
     return {
+        "left_out": max(0, len(entries) - BUDGET),
         "strips": strips(entries),
         "timelines": draw_timelines(entries),
         "several": len({entry.footage for entry in entries}) > 1,

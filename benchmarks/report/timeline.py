@@ -14,11 +14,11 @@ from benchmarks.metrics import SequenceData, clear_matches
 from benchmarks.report import svg
 from benchmarks.report.footage import Tracked
 from benchmarks.report.runs import Run
+from benchmarks.report.strip import BUDGET
 
 WIDTH = 1000.0
 ROW_HEIGHT = 19.0
 MAX_OBJECTS = 40
-MAX_TIMELINES = 40
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def draw_timelines(entries: Sequence[Tracked]) -> list[Timeline]:
     """
     return [
         timeline
-        for number, entry in enumerate(entries[:MAX_TIMELINES])
+        for number, entry in enumerate(entries[:BUDGET])
         if (timeline := draw_timeline(entry, f"timeline{number}"))
     ]
 

@@ -184,6 +184,28 @@ def test_a_whole_comparison(tmp_path):
     assert_offline(page)
 
 
+def test_many_tracks_keep_the_page_small(tmp_path, monkeypatch):
+    for module in ("strip", "timeline"):
+        monkeypatch.setattr(f"benchmarks.report.{module}.BUDGET", 1)
+    sequence = make_sequence(tmp_path / "SEQ")
+    folders = [
+        make_run(tmp_path / name, name, "x", tracks_txt=walk([1, 1, 0, 1, 1, 0]))
+        for name in ("a", "b", "c")
+    ]
+    page, _ = build(tmp_path, folders, sources=[sequence])
+    assert page.tags.count("img") == 1
+    assert page.tags.count("svg") == 1
+    assert "2 sets of tracks at the end of the list" in page.text
+
+
+def test_a_source_without_tracks(tmp_path):
+    run = make_run(tmp_path / "run", "a", "x")
+    sequence = make_sequence(tmp_path / "SEQ")
+    with pytest.raises(UserError, match="no model has tracks of SEQ"):
+        write_report([run], tmp_path / "report.html", sources=[sequence])
+    assert not (tmp_path / "report.html").exists()
+
+
 def test_a_video_elsewhere_is_not_linked(tmp_path):
     assert relative_link(tmp_path / "x" / "overlay.webm", tmp_path / "page" / "r.html") is None
     assert relative_link(tmp_path / "a:b.webm", tmp_path / "r.html") == "a%3Ab.webm"
@@ -222,3 +244,4 @@ def test_command(tmp_path):
     done = CliRunner().invoke(cli, ["report", str(run), "-o", str(target), "--title", "T & U"])
     assert done.exit_code == 0, done.output
     assert "<h1>T &amp; U</h1>" in target.read_text()
+    assert target.with_suffix(".md").read_text().startswith("## T &amp; U\n")
