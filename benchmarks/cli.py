@@ -1,48 +1,31 @@
-"""``kd-bench``: measure accuracy, latency and loading, and put the figures on one page."""
+"""``kd-bench``: measure accuracy and latency, compare, and put the figures on one page."""
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
 
-from runtime.console import run_command
-from runtime.errors import UserError
-
-FILE = click.Path(path_type=Path)
-POSITIVE = click.IntRange(min=1)
-BACKEND = click.option(
-    "--backend",
-    type=click.Choice(["auto", "cpu", "cuda", "ort-tensorrt"]),
-    default="auto",
-    show_default=True,
-    help="What runs exported models.",
+from benchmarks.options import (
+    BACKEND,
+    FILE,
+    JSON,
+    POSITIVE,
+    THREADS,
+    Numbers,
+    check_output,
+    write_json,
 )
+from benchmarks.record_commands import RECORDS
+from runtime.console import run_command
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="kd-mot")
 def cli() -> None:
     """Measure a tracker: accuracy, latency, a report of both; and how fast training data loads."""
-
-
-class Numbers(click.ParamType):
-    """Whole numbers above 0 with commas between them."""
-
-    name = "N,N,..."
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, ...]:
-        """Return the numbers in their order, each once."""
-        if isinstance(value, tuple):
-            return value
-        parts = [part.strip() for part in value.split(",")]
-        if not all(part.isdecimal() and int(part) > 0 for part in parts):
-            self.fail(f"{value!r} is not of the form 1,2,3", param, ctx)
-        return tuple(dict.fromkeys(int(part) for part in parts))
 
 
 @cli.command()
@@ -59,9 +42,9 @@ class Numbers(click.ParamType):
     type=click.Choice(["MOT15", "MOT16", "MOT17", "MOT20"]),
     help="Rules to follow.  [default: by the sequence's name]",
 )
-@click.option("--threads", type=POSITIVE, help="Threads of the inference engine.")
+@THREADS
 @BACKEND
-@click.option("--json", "json_file", type=FILE, help="Write the figures to this file as well.")
+@JSON
 def accuracy(
     gt: Path | None,
     results: Path | None,
@@ -91,7 +74,7 @@ def accuracy(
     from benchmarks.accuracy import Scheme, print_models, print_scores, score_file, score_folder
 
     scheme = Scheme(classes, ignore, benchmark or "")
-    _check_output(json_file)
+    check_output(json_file)
     if root is not None and models and gt is None:
         from benchmarks.sequences import find_sequences, take_once
         from benchmarks.tracking import measure_models
@@ -99,7 +82,7 @@ def accuracy(
         sequences = take_once(find_sequences(root, split))
         measured = measure_models(models, sequences, out, scheme, backend, threads)
         print_models(measured)
-        _write_json(json_file, {"models": measured})
+        write_json(json_file, {"models": measured})
         return
     if root is not None or models or out is not None or gt is None or results is None:
         raise click.UsageError("give GT and RESULTS, or --data and --model")
@@ -110,7 +93,7 @@ def accuracy(
     else:
         scores = score_file(gt, results, scheme)
     print_scores(scores)
-    _write_json(json_file, scores)
+    write_json(json_file, scores)
 
 
 @cli.command()
@@ -129,7 +112,7 @@ def accuracy(
 )
 @click.option("--partial", is_flag=True, help="Sequences may be missing.")
 @click.option("--zip", "zipped", is_flag=True, help="Pack the files as well, ready to hand in.")
-@click.option("--threads", type=POSITIVE, help="Threads of the inference engine.")
+@THREADS
 @BACKEND
 def submit(
     root: Path,
@@ -159,34 +142,15 @@ def submit(
 
 
 @cli.command()
-@click.option("--people", type=POSITIVE, default=100, show_default=True, help="In the crowd.")
-@click.option("--frames", type=POSITIVE, default=1000, show_default=True, help="Of the crowd.")
-@click.option("--rounds", type=POSITIVE, default=5, show_default=True, help="Number of rounds.")
-@click.option("--json", "json_file", type=FILE, help="Write the figures to this file as well.")
-def metrics(people: int, frames: int, rounds: int, json_file: Path | None) -> None:
-    """Time the scoring of a generated crowd against TrackEval, where that is installed.
-
-    Both read the same files in turns and give all figures; the largest difference between any two
-    is told as well.
-    """
-    from benchmarks.scoring_speed import measure, print_speed
-
-    _check_output(json_file)
-    result = measure(people, frames, rounds)
-    print_speed(result)
-    _write_json(json_file, result)
-
-
-@cli.command()
 @click.argument("models", nargs=-1, required=True, metavar="[NAME=]MODEL...")
 @click.option("--source", type=FILE, help="Video, image folder or sequence; else a pattern.")
 @click.option(
     "--frames", type=POSITIVE, default=20, show_default=True, help="Frames per model and round."
 )
 @click.option("--rounds", type=POSITIVE, default=20, show_default=True, help="Number of rounds.")
-@click.option("--threads", type=POSITIVE, help="Threads of the inference engine.")
+@THREADS
 @BACKEND
-@click.option("--json", "json_file", type=FILE, help="Write the figures to this file as well.")
+@JSON
 def latency(
     models: tuple[str, ...],
     source: Path | None,
@@ -205,10 +169,98 @@ def latency(
     from benchmarks.contenders import exported_models
     from benchmarks.latency import measure, print_latency
 
-    _check_output(json_file)
+    check_output(json_file)
     result = measure(exported_models(models), source, frames, rounds, threads, backend)
     print_latency(result)
-    _write_json(json_file, result)
+    write_json(json_file, result)
+
+
+@cli.command()
+@click.option("--data", "root", type=FILE, required=True, help="Sequences with ground truth.")
+@click.option("--split", help="Split of the data.  [default: all with ground truth]")
+@click.option("--model", "models", multiple=True, metavar="[NAME=]FILE", help="An exported model.")
+@click.option("--detector", type=FILE, help="ONNX detector to compare with (YOLOX, or a YAML).")
+@click.option(
+    "--tracker",
+    "trackers",
+    multiple=True,
+    default=("bytetrack",),
+    show_default=True,
+    help="Tracker behind the detector; may be repeated.",
+)
+@click.option("--embedder", type=FILE, help="ONNX re-ID model for the tracker behind the detector.")
+@click.option(
+    "--score-threshold",
+    type=click.FloatRange(0, 1),
+    default=0.6,
+    show_default=True,
+    help="Of the detector: from this score on a detection is a sure one.",
+)
+@click.option("--original", type=FILE, help="Clone of FairMOT to compare with.")
+@click.option("--original-weights", type=FILE, help="Checkpoint of its dla_34.")
+@click.option("--untrained", is_flag=True, help="Time the original without weights.")
+@click.option("-o", "--out", type=FILE, required=True, help="Folder for the page and the figures.")
+@click.option("--title", default="Trackers compared", show_default=True, help="Heading.")
+@click.option("--notes", default="", help="Words on the models or the data, for the page.")
+@click.option(
+    "--frames", type=POSITIVE, default=20, show_default=True, help="Frames per model and round."
+)
+@click.option("--rounds", type=POSITIVE, default=20, show_default=True, help="Number of rounds.")
+@THREADS
+@BACKEND
+def compare(
+    root: Path,
+    split: str | None,
+    models: tuple[str, ...],
+    detector: Path | None,
+    trackers: tuple[str, ...],
+    embedder: Path | None,
+    score_threshold: float,
+    original: Path | None,
+    original_weights: Path | None,
+    untrained: bool,
+    out: Path,
+    title: str,
+    notes: str,
+    frames: int,
+    rounds: int,
+    threads: int | None,
+    backend: str,
+) -> None:
+    """Compare models with each other, and with what one would use instead, in one run.
+
+    Every contender tracks all sequences and is scored, then all are timed in turns on the first
+    one. Times are compared with the first contender's. A model called teacher, undistilled or
+    distilled takes that role on the page.
+
+    Rivals are an ONNX detector with a tracker from a package (kd-mot brings none: pip install
+    pyxtrackers, trackers or ioutrack), and the original FairMOT from a clone of it.
+    """
+    from benchmarks.compare import PAGE, print_comparison
+    from benchmarks.compare import compare as run_comparison
+    from benchmarks.contenders import exported_models, rivals
+    from benchmarks.sequences import find_sequences, take_once
+
+    others = rivals(
+        detector, trackers, embedder, score_threshold, original, original_weights, untrained
+    )
+    recipes = [*exported_models(models), *others]
+    if not recipes:
+        raise click.UsageError("nothing to compare: give --model, --detector or --original")
+    record = run_comparison(
+        recipes,
+        take_once(find_sequences(root, split)),
+        out,
+        frames=frames,
+        rounds=rounds,
+        threads=threads,
+        backend=backend,
+        command=given_command(),
+        notes=notes,
+        title=title,
+    )
+    print_comparison(record)
+    click.echo(f"wrote {out / PAGE}")
 
 
 @cli.command()
@@ -229,7 +281,7 @@ def latency(
 )
 @click.option("--frames", type=POSITIVE, help="Frames per model and round.  [default: BASE's]")
 @click.option("--rounds", type=click.IntRange(min=5), help="Number of rounds.  [default: BASE's]")
-@click.option("--json", "json_file", type=FILE, help="Write the figures to this file as well.")
+@JSON
 @click.pass_context
 def regress(
     context: click.Context,
@@ -249,115 +301,13 @@ def regress(
     from benchmarks.regress import print_regress
     from benchmarks.regress import regress as measure_again
 
-    _check_output(json_file)
+    check_output(json_file)
     result = measure_again(base, models, frames, rounds, max_ratio)
     print_regress(result)
-    _write_json(json_file, result)
+    write_json(json_file, result)
     for finding in result["findings"]:
         click.echo(f"slower: {finding}", err=True)
     context.exit(1 if result["findings"] else 0)
-
-
-@cli.command()
-@click.argument("config", type=FILE)
-@click.option("--workers", type=click.IntRange(min=0), help="Loader processes; else CONFIG's.")
-@click.option(
-    "--pictures", type=POSITIVE, default=64, show_default=True, help="Training pictures per round."
-)
-@click.option("--rounds", type=POSITIVE, default=5, show_default=True, help="Number of rounds.")
-@click.option(
-    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a value of CONFIG."
-)
-@click.option("--json", "json_file", type=FILE, help="Write the figures to this file as well.")
-def data(
-    config: Path,
-    workers: int | None,
-    pictures: int,
-    rounds: int,
-    overrides: tuple[str, ...],
-    json_file: Path | None,
-) -> None:
-    """Time the training loader of CONFIG, a training configuration.
-
-    Pictures per second with its loader processes, against the same processes decoding the same
-    pictures and doing nothing else; and the time per picture of each stage in one process.
-    """
-    from benchmarks.data import measure, print_throughput
-    from train.config import load_config
-
-    _check_output(json_file)
-    result = measure(load_config(config, overrides), workers, pictures, rounds)
-    print_throughput(result)
-    _write_json(json_file, result)
-
-
-@cli.command()
-@click.option("--threads", type=POSITIVE, help="Threads of the inference engine.")
-@click.option("--json", "json_file", type=FILE, help="Write the figures to this file as well.")
-def distil(threads: int | None, json_file: Path | None) -> None:
-    """Train a student with and without each kind of teacher, over three seeds, and score all.
-
-    Takes about an hour on two cores. The configurations lie in benchmarks/configs/distil, want the
-    footage and the ONNX teachers in ../shared, and write to out/distil, where what is finished is
-    not made again.
-    """
-    from benchmarks.distil import measure, print_record
-
-    _check_output(json_file)
-    record = measure(threads)
-    print_record(record)
-    _write_json(json_file, record)
-
-
-@cli.command("export")
-@click.option("--threads", type=POSITIVE, help="CPU threads.")
-@BACKEND
-@click.option("--model", "models", multiple=True, help="Measure this model alone; may be repeated.")
-@click.option("--json", "json_file", type=FILE, help="Write the figures to this file as well.")
-def export_forms(
-    threads: int | None, backend: str, models: tuple[str, ...], json_file: Path | None
-) -> None:
-    """Compare PyTorch, a straightforward export and the fused graphs: time and parity.
-
-    Takes about an hour on two cores, half of it to train the models. They are trained on the
-    footage in ../shared and kept in out/export, where what is finished is not made again. Rows of
-    models that are not measured stay in the file of --json.
-    """
-    import json
-
-    from benchmarks.export import MODELS, measure, print_record, with_other_models
-
-    unknown = set(models) - set(MODELS)
-    if unknown:
-        raise UserError(f"--model {min(unknown)}: choose from {', '.join(MODELS)}")
-    _check_output(json_file)
-    record = measure(threads, backend, models or tuple(MODELS))
-    if json_file is not None and json_file.exists():
-        record = with_other_models(record, json.loads(json_file.read_text(encoding="utf-8")))
-    print_record(record)
-    _write_json(json_file, record)
-
-
-@cli.command("runtime")
-@click.option("--model", type=FILE, help="Exported model. [default: nano, trained if need be]")
-@click.option("--original", type=FILE, help="Clone of FairMOT, whose tracker is measured as well.")
-@click.option("--part", "parts", multiple=True, help="Measure this part alone; may be repeated.")
-@click.option("--json", "json_file", type=FILE, help="Write the figures to this file as well.")
-def runtime_loop(
-    model: Path | None, original: Path | None, parts: tuple[str, ...], json_file: Path | None
-) -> None:
-    """Measure what stands round the network: association, throughput, endurance, faults.
-
-    The association is timed against other trackers, those that are installed; the loop against the
-    network alone; the presets on the same detections. A soak run tells whether memory or time grow,
-    and faults of all kinds are tried on kd-run. The footage in ../shared is used.
-    """
-    from benchmarks.runtime import PARTS, measure, print_record
-
-    _check_output(json_file)
-    record = measure(model, original, parts or PARTS)
-    print_record(record)
-    _write_json(json_file, record)
 
 
 @cli.command()
@@ -385,33 +335,20 @@ def report(
     (kd-bench latency), parity.json (kd-export), training.csv, tracks.txt or tracks/SEQUENCE.txt,
     overlay.webm and run.json with name, role, parameters, notes and command.
     """
-    import shlex
-
     from benchmarks.report import write_report
 
-    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    write_report(run_dirs, output, title=title, sources=sources, command=command, markdown=markdown)
+    write_report(
+        run_dirs, output, title=title, sources=sources, command=given_command(), markdown=markdown
+    )
     click.echo(f"wrote {output}")
 
 
-def _check_output(path: Path | None) -> None:
-    """Fail before the work, not after it, if the file could not be written."""
-    if path is not None:
-        from runtime.files import output_directory
-
-        output_directory(path.parent)
+def given_command() -> str:
+    """Return the command line that is being run, as a shell would take it."""
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
-def _write_json(path: Path | None, content: dict[str, Any]) -> None:
-    if path is None:
-        return
-    import json
-
-    from runtime.files import atomic_path
-
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    click.echo(f"wrote {path}")
-
+for _command in RECORDS:
+    cli.add_command(_command)
 
 main = run_command(cli, "kd-bench")
