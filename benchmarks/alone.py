@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.cold import cold_start, start_once
 from benchmarks.contenders import Recipe
-from benchmarks.power import measure_energy
+from benchmarks.power import is_measured, measure_energy
 from benchmarks.throughput import throughput
 from runtime.console import progress
 from runtime.sources.base import Frame
@@ -40,13 +40,15 @@ def measure_alone(
     baseline = start_once(None, frames, fps, threads, backend, 0)
     without = {f"baseline_{name}": value for name, value in baseline.items()}
     rates = throughput(recipes, frames, fps, threads, backend)
+    metered = is_measured()
     entries = []
     with progress(transient=True) as bar:
         for recipe, rate in bar.track(list(zip(recipes, rates, strict=True)), description="alone"):
             entry = cold_start(recipe, frames, fps, threads, backend) | without
             if rate is not None:
                 entry["throughput_fps"] = rate
-            with recipe.open(backend, threads) as contender:
-                entry |= measure_energy(contender, frames, fps)
+            if metered:
+                with recipe.open(backend, threads) as contender:
+                    entry |= measure_energy(contender, frames, fps)
             entries.append(entry)
     return entries

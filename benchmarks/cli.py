@@ -150,6 +150,7 @@ def submit(
 @click.option("--rounds", type=POSITIVE, default=20, show_default=True, help="Number of rounds.")
 @THREADS
 @BACKEND
+@click.option("--quick", is_flag=True, help="Time the stages alone: no start, memory, energy.")
 @JSON
 def latency(
     models: tuple[str, ...],
@@ -158,19 +159,23 @@ def latency(
     rounds: int,
     threads: int | None,
     backend: str,
+    quick: bool,
     json_file: Path | None,
 ) -> None:
     """Time each MODEL from frame to tracks, stage by stage.
 
     With several models the rounds alternate, and the first is compared with each other one. Without
     --source the frames are a generated pattern in which there is nothing to find, so the tracker
-    has next to nothing to do.
+    has next to nothing to do. After that each model alone: its start in a fresh process, its
+    memory, its frames per second with several in flight, and its energy where that is measured.
     """
     from benchmarks.contenders import exported_models
     from benchmarks.latency import measure, print_latency
 
     check_output(json_file)
-    result = measure(exported_models(models), source, frames, rounds, threads, backend)
+    result = measure(
+        exported_models(models), source, frames, rounds, threads, backend, alone=not quick
+    )
     print_latency(result)
     write_json(json_file, result)
 

@@ -304,14 +304,20 @@ def print_latency(result: dict[str, Any]) -> None:
         )
         rows = [[stage, *model["stages"][stage].values()] for stage in STAGES]
         print_table(title, ("stage", "median", "p95", "p99", "mean"), rows)
-    rows = [[model["model"], *(model.get(key) for key in FIGURES)] for model in result["models"]]
-    shown = [
-        index for index in range(len(FIGURES)) if any(row[index + 1] is not None for row in rows)
+    rows = [
+        [
+            model["model"],
+            *(model.get(key) for key in FIGURES),
+            model.get("overhead", {}).get("ratio"),
+        ]
+        for model in result["models"]
     ]
+    headings = ("model", *FIGURES.values(), "frame / network")
+    shown = [index for index in range(len(headings)) if any(row[index] is not None for row in rows)]
     print_table(
         "One frame after the other, in flight as kd-run has them, and from a cold start",
-        ("model", *(list(FIGURES.values())[index] for index in shown)),
-        [[row[0], *(row[index + 1] for index in shown)] for row in rows],
+        [headings[index] for index in shown],
+        [[row[index] for index in shown] for row in rows],
     )
     if result["comparisons"]:
         rows = [

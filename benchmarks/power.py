@@ -139,6 +139,12 @@ def find_meters(root: Path, nvml: Nvml) -> list[Meter]:
     return [meter for meter in found if meter.read() is not None]
 
 
+def is_measured(root: Path = ROOT) -> bool:
+    """Tell whether anything measures this machine's power."""
+    with Nvml() as nvml:
+        return bool(find_meters(root, nvml))
+
+
 class EnergyLog:
     """Adds up energy while its context lasts, sampling in a thread of its own.
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -64,6 +66,16 @@ def test_environment_names_the_machine():
     assert found["cpu"]
     assert {"cores", "python", "numpy", "date"} <= found.keys()
     json.dumps(found)
+
+
+def test_the_version_of_torch_is_told_without_importing_it():
+    pytest.importorskip("torch")
+    code = (
+        "import sys, benchmarks.latency\n"
+        "from benchmarks.environment import environment\n"
+        "assert environment()['torch'] and 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_generated_frames_differ_and_repeat():

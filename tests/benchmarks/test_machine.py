@@ -13,7 +13,7 @@ import pytest
 from benchmarks.contenders import ExportedModel
 from benchmarks.machine import clock_warnings, clocks, load_warnings, machine_facts
 from benchmarks.nvidia import Nvml, ask, gpu_clock_mhz, gpu_facts
-from benchmarks.power import EnergyLog, Meter, find_meters, measure_energy
+from benchmarks.power import EnergyLog, Meter, find_meters, is_measured, measure_energy
 from tests.stub_model import write_stub_model
 
 
@@ -69,8 +69,7 @@ def jetson_says(command: list[str]) -> str:
 def test_a_machine_that_tells_nothing(tmp_path: Path) -> None:
     assert clocks(tmp_path, nothing) == {}
     assert machine_facts(tmp_path, nothing) == {}
-    with Nvml() as nvml:
-        assert find_meters(tmp_path, nvml) == []
+    assert not is_measured(tmp_path)
 
 
 def test_a_program_that_is_missing_or_fails_says_nothing() -> None:
@@ -111,6 +110,7 @@ def meters_of(root: Path) -> list[Meter]:
 
 def test_the_whole_board_is_measured_once(jetson: Path) -> None:
     (total,) = meters_of(jetson)
+    assert is_measured(jetson)
     assert (total.name, total.read(), total.wraps_at) == ("VDD_IN", 6.0, None)
 
 
