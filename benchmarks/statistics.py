@@ -136,7 +136,7 @@ def ratio_of_ratios(
         ValueError: A series is empty.
 
     Examples:
-        >>> ratio_of_ratios([3.0, 3.0], [2.0, 2.0, 2.0]).low
+        >>> round(ratio_of_ratios([3.0, 3.0], [2.0, 2.0, 2.0]).low, 6)
         1.5
     """
     now, then = np.log(np.asarray(now, np.float64)), np.log(np.asarray(then, np.float64))

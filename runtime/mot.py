@@ -7,6 +7,7 @@ size in pixels, not shifted by the format's count from 1.
 from __future__ import annotations
 
 import configparser
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,7 +97,7 @@ def read_mot(path: str | os.PathLike[str], what: str = "MOTChallenge file") -> M
             values = [float(cell) for cell in line.split(",")]
         except ValueError:
             values = []
-        if len(values) < 6 or not np.isfinite(values[:6]).all() or values[0] < 1:
+        if len(values) < 6 or not all(map(math.isfinite, values[:6])) or values[0] < 1:
             raise UserError(
                 f"{what} {file}, line {number}: expected frame,id,left,top,width,height,... "
                 f"and found {line[:60]!r}"
