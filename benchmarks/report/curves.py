@@ -12,13 +12,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from benchmarks.report import svg
-from benchmarks.report.formats import short
+from benchmarks.report.formats import LABEL_LENGTH, short
 from benchmarks.report.runs import COLOURS, Run, is_number
 from benchmarks.report.svg import Picture
 
 CURVE_POINTS = 200
-# Two names stand side by side.
-LEGEND_LENGTH = 22
+# Letters of a name where two stand side by side.
+HALF_LENGTH = 22
 
 
 def hota_over_alpha(runs: Sequence[Run]) -> Picture | None:
@@ -26,18 +26,16 @@ def hota_over_alpha(runs: Sequence[Run]) -> Picture | None:
     drawn = [(run, curve) for run in runs if (curve := _curve(run))]
     if not drawn:
         return None
-    with svg.axes(svg.WIDTH, _height(len(drawn))) as (figure, axes):
+    with svg.axes(svg.WIDTH, svg.HEIGHT) as (figure, axes):
         for run, (alphas, values) in drawn:
             style = "dashed" if run.rival else "solid"
             colour = svg.series(run.colour)
-            axes.plot(
-                alphas, values, color=colour, linestyle=style, label=short(run.name, LEGEND_LENGTH)
-            )
+            axes.plot(alphas, values, color=colour, linestyle=style)
         axes.set_xlim(0, 1)
         axes.set_ylim(0, None)
         axes.set_title("HOTA", loc="left", fontsize=svg.FONT_SIZE, color=svg.MUTED)
         axes.set_xlabel("localisation threshold α (IoU)")
-        _legend(figure)
+        _legend(figure, axes, [run.name for run, _ in drawn])
         means = ", ".join(f"{run.name} {run.accuracy['HOTA']:.3f}" for run, _ in drawn)
         image = svg.to_svg(figure, "alpha", f"HOTA over the threshold; means: {means}.")
     caption = "The headline HOTA is the mean of this curve. It falls where boxes are inexact."
@@ -58,12 +56,12 @@ def training_curves(runs: Sequence[Run]) -> list[Picture]:
     trained = [run for run in runs if run.training]
     if not trained:
         return []
-    with svg.axes(svg.WIDTH, _height(len(trained))) as (figure, axes):
+    with svg.axes(svg.WIDTH, svg.HEIGHT) as (figure, axes):
         for run in trained:
             x_name, x = _progress(run)
             xs, ys = _thin(x, run.training["loss"])
-            axes.plot(xs, ys, color=svg.series(run.colour), label=short(run.name, LEGEND_LENGTH))
-        _legend(figure)
+            axes.plot(xs, ys, color=svg.series(run.colour))
+        _legend(figure, axes, [run.name for run in trained])
         _loss_axes(axes, x_name, [value for run in trained for value in run.training["loss"]])
         label = "Training loss of " + ", ".join(run.name for run in trained) + "."
         image = svg.to_svg(figure, "loss", label)
@@ -82,7 +80,7 @@ def _loss_parts(run: Run, prefix: str) -> Picture | None:
     if not parts:
         return None
     x_name, x = _progress(run)
-    with svg.axes(svg.WIDTH, _height(len(parts))) as (figure, axes):
+    with svg.axes(svg.WIDTH, svg.HEIGHT) as (figure, axes):
         for index, name in enumerate(parts):
             xs, ys = _thin(x, run.training[name])
             axes.plot(
@@ -90,23 +88,34 @@ def _loss_parts(run: Run, prefix: str) -> Picture | None:
                 ys,
                 color=svg.series((3 + index) % COLOURS),
                 linewidth=1.6,
-                label=short(name, LEGEND_LENGTH),
             )
-        _legend(figure)
+        _legend(figure, axes, parts)
         _loss_axes(axes, x_name, [value for name in parts for value in run.training[name]])
         label = f"Parts of the loss of {run.name}: {', '.join(parts)}."
         image = svg.to_svg(figure, prefix, label)
     return Picture(f"Parts of the loss: {run.name}", "As logged in training.", image)
 
 
-def _height(entries: int) -> float:
-    """Return the height of a plot with so many curves, which are named below it."""
-    return svg.HEIGHT + 19 * math.ceil(entries / 2)
+def _legend(figure: Figure, axes: Axes, names: Sequence[str]) -> None:
+    """Name the curves below them, where the names cover none, and make room for that.
 
-
-def _legend(figure: Figure) -> None:
-    """Name the curves below them, where the names cover none."""
-    figure.legend(loc="outside lower left", ncols=2, handlelength=1.6, labelcolor=svg.INK)
+    Args:
+        figure: The figure.
+        axes: With the curves.
+        names: Of the curves in the order they were drawn. They are given here and not as labels,
+            since those that begin with an underscore are left out of legends.
+    """
+    one_column = len(names) <= 4 and max(map(len, names)) > HALF_LENGTH
+    length, columns = (LABEL_LENGTH, 1) if one_column else (HALF_LENGTH, 2)
+    figure.set_figheight((svg.HEIGHT + 19 * math.ceil(len(names) / columns)) / 72)
+    figure.legend(
+        axes.get_lines(),
+        ["\u200b" + short(name, length) for name in names],
+        loc="outside lower left",
+        ncols=columns,
+        handlelength=1.6,
+        labelcolor=svg.INK,
+    )
 
 
 def _loss_axes(axes: Axes, x_name: str, values: Sequence[float]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-LABEL_LENGTH = 26
+LABEL_LENGTH = 32
 
 
 def scrub(text: str) -> str:
@@ -31,7 +31,7 @@ def short(name: str, length: int = LABEL_LENGTH) -> str:
 
     Examples:
         >>> short("a" * 40)
-        'aaaaaaaaaaaaaaaaaaaaaaaaa…'
+        'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa…'
     """
     return name if len(name) <= length else name[: length - 1] + "…"
 

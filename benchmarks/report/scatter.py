@@ -100,7 +100,6 @@ def _label_points(
     places = axes.transData.transform(points) * scale
     inside = axes.get_window_extent()
     area = np.array([inside.x0, inside.y0, inside.x1, inside.y1]) * scale
-    area[2] += 8
     texts = [
         axes.annotate(
             short(run.name),

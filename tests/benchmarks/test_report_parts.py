@@ -12,7 +12,9 @@ import pytest
 pytest.importorskip("matplotlib")
 
 from benchmarks.metrics import sequence_from_frames
+from benchmarks.report.curves import hota_over_alpha
 from benchmarks.report.footage import find_footage, tracked
+from benchmarks.report.formats import short
 from benchmarks.report.moments import Moment, find_moments, worst_moments
 from benchmarks.report.page import TEMPLATES
 from benchmarks.report.precision import precision_groups, precision_table
@@ -24,7 +26,14 @@ from benchmarks.report.timeline import coverage, draw_timeline
 from benchmarks.report.timing import _bar_limit
 from benchmarks.report.verdict import choice
 from runtime.errors import UserError
-from tests.benchmarks.reports import compared_run, compared_runs, make_run, make_sequence, walk
+from tests.benchmarks.reports import (
+    compared_run,
+    compared_runs,
+    make_run,
+    make_sequence,
+    walk,
+    whole_run,
+)
 
 
 def test_moments_tell_switches_misses_and_false_tracks():
@@ -253,6 +262,14 @@ def test_long_bars_are_cut_only_where_they_would_hide_the_others():
     assert _bar_limit(np.array([10.0, 600.0, 12.0])) == 15
     # Most are slow: the short ones are the exception.
     assert _bar_limit(np.array([1.0, 600.0, 610.0, 620.0])) == 620
+
+
+def test_every_curve_is_named(tmp_path):
+    names = ["_quiet", "a name that is long enough to be cut when two stand side by side"]
+    folders = [whole_run(tmp_path / str(n), name, "x", 0.4) for n, name in enumerate(names)]
+    image = hota_over_alpha(read_runs(folders)).image
+    assert re.search(r">\W*_quiet<", image)
+    assert f"{short(names[1])}<" in image
 
 
 @pytest.mark.parametrize("spread", [0.0, 4.0, 60.0, 300.0])
