@@ -345,7 +345,7 @@ def report(
     write_report(
         run_dirs, output, title=title, sources=sources, command=given_command(), markdown=markdown
     )
-    click.echo(f"wrote {output}")
+    click.echo(f"wrote {output} and {markdown or output.with_suffix('.md')}")
 
 
 def given_command() -> str:
