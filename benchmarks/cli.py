@@ -206,7 +206,7 @@ def latency(
 @click.option("--untrained", is_flag=True, help="Time the original without weights.")
 @click.option("-o", "--out", type=FILE, required=True, help="Folder for the page and the figures.")
 @click.option("--title", default="Trackers compared", show_default=True, help="Heading.")
-@click.option("--notes", default="", help="Words on the models or the data, for the page.")
+@click.option("--notes", default="", help="Words on the models or the data, below the title.")
 @click.option(
     "--frames", type=POSITIVE, default=20, show_default=True, help="Frames per model and round."
 )
@@ -327,12 +327,14 @@ def regress(
     help="Video or sequence of the tracks, or a folder of sequences, for pictures; repeatable.",
 )
 @click.option("--markdown", type=FILE, help="The Markdown file.  [default: beside the page]")
+@click.option("--notes", default="", help="Words on the models or the data, below the title.")
 def report(
     run_dirs: tuple[Path, ...],
     output: Path,
     title: str,
     sources: tuple[Path, ...],
     markdown: Path | None,
+    notes: str,
 ) -> None:
     """Put the measurements of one or more models on one HTML page, and in Markdown beside it.
 
@@ -343,7 +345,13 @@ def report(
     from benchmarks.report import write_report
 
     write_report(
-        run_dirs, output, title=title, sources=sources, command=given_command(), markdown=markdown
+        run_dirs,
+        output,
+        title=title,
+        sources=sources,
+        command=given_command(),
+        notes=notes,
+        markdown=markdown,
     )
     click.echo(f"wrote {output} and {markdown or output.with_suffix('.md')}")
 

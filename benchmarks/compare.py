@@ -16,10 +16,12 @@ from benchmarks.environment import environment
 from benchmarks.frames import first_frames
 from benchmarks.latency import WARM_UP_FRAMES, files_of, time_contenders
 from benchmarks.report import write_report
+from benchmarks.report.precision import base_name
 from benchmarks.sequences import Sequence as Footage
 from benchmarks.statistics import paired_ratio
 from benchmarks.tracking import contender_folder, measure_accuracy
 from runtime.console import markdown_table, print_table
+from runtime.errors import UserError
 from runtime.files import atomic_path, output_directory
 
 RECORD = "compare.json"
@@ -89,15 +91,19 @@ def compare(
     }
     latency["comparisons"] += precision_pairs(latency)
     latency["files"] = files_of(recipes, sequences[0].path)
-    folders = []
+    folders, untrained = [], []
     for recipe, entry in zip(recipes, latency["models"], strict=True):
+        if recipe.name not in accuracy:
+            median = entry["stages"]["total"]["median_ms"]
+            untrained.append(f"{recipe.name} has no weights: timed only, {median:.0f} ms a frame.")
+            continue
         folder = contender_folder(out, recipe.name)
-        output_directory(folder)
         folders.append(folder)
         write_json(folder / "latency.json", latency)
         write_json(folder / "run.json", {"name": recipe.name, "role": recipe.role})
         if entry["parity"]:
             write_json(folder / "parity.json", entry["parity"])
+    notes = " ".join([notes, *untrained]).strip()
     record = {
         "contenders": [
             {
@@ -114,7 +120,9 @@ def compare(
     }
     write_json(out / RECORD, record)
     sources = [sequence.path for sequence in sequences]
-    write_report(folders, out / PAGE, title=title, sources=sources, command=command)
+    if not folders:
+        raise UserError("no contender has weights: there is nothing to put on the page")
+    write_report(folders, out / PAGE, title=title, sources=sources, command=command, notes=notes)
     return record
 
 
@@ -136,10 +144,11 @@ def precision_pairs(latency: dict[str, Any]) -> list[dict[str, Any]]:
     found = []
     for full in latency["models"]:
         for other in latency["models"]:
-            same = all(full[key] == other[key] for key in ("arch", "parameters", "tracker"))
+            same = full["arch"] == other["arch"] and full["parameters"] == other["parameters"]
+            same &= base_name(full["model"]) == base_name(other["model"])
             if full["precision"] != "fp32" or other["precision"] == "fp32" or not same:
                 continue
-            if first in (full["model"], other["model"]) or not full["parameters"]:
+            if first in (full["model"], other["model"]):
                 continue
             ratio = paired_ratio(medians[full["model"]], medians[other["model"]])
             found.append({"first": full["model"], "other": other["model"], **ratio.to_dict()})

@@ -103,7 +103,9 @@ def cli(data: Path, out: Path, quick: bool) -> None:
     for contender in CONTENDERS:
         write_config(contender, data, out, quick)
         make_model(contender, out, test)
-    compare(out, test)
+    student = out / "distilled"
+    run_step("kd-run", test, "--model", student / "distilled.onnx", "--out", student, "--overlay")
+    compare(out, test, quick)
     collect_student(out)
     show(out, summarise(out, test, time.monotonic() - started))
 
@@ -182,36 +184,23 @@ def write_config(contender: Contender, data: Path, out: Path, quick: bool) -> No
 
 
 def make_model(contender: Contender, out: Path, test: Path) -> None:
-    """Train one model, export it, track the test sequence with it, and score the tracks."""
+    """Train one model and export it."""
     folder = out / contender.folder
     config = out / f"{contender.folder}.yaml"
     run_step("kd-train", config, "--out", folder, "--overwrite")
     export = ("--name", contender.folder, "--parity-source", test)
     run_step("kd-export", folder, "-o", folder, *export)
-    model = folder / f"{contender.folder}.onnx"
-    overlay = "--overlay" if contender.role == "distilled" else "--no-overlay"
-    run_step("kd-run", test, "--model", model, "--out", folder, overlay)
-    scores = folder / "accuracy.json"
-    run_step("kd-bench", "accuracy", test, folder / "tracks.txt", "--json", scores)
-    details = {
-        "name": contender.name,
-        "role": contender.role,
-        "command": f"kd-train {config} --out {folder}",
-    }
-    (folder / "run.json").write_text(json.dumps(details, indent=2) + "\n", encoding="utf-8")
 
 
-def compare(out: Path, test: Path) -> None:
-    """Time the three models in one run, in turns, and put everything on one page."""
-    models = [out / entry.folder / f"{entry.folder}.onnx" for entry in CONTENDERS]
-    timing = out / "latency.json"
-    run_step("kd-bench", "latency", *models, "--source", test, "--json", timing)
-    for contender in CONTENDERS:
-        shutil.copyfile(timing, out / contender.folder / "latency.json")
-    folders = [out / entry.folder for entry in CONTENDERS]
-    title = "From teacher to student: kd-mot demo"
-    page = out / "report.html"
-    run_step("kd-bench", "report", *folders, "-o", page, "--title", title, "--source", test)
+def compare(out: Path, test: Path, quick: bool) -> None:
+    """Track the test sequence with all three, and put accuracy and time on one page."""
+    models: list[object] = []
+    for entry in CONTENDERS:
+        models += ["--model", f"{entry.folder}={out / entry.folder / entry.folder}.onnx"]
+    settings: list[object] = ["--title", "From teacher to student: kd-mot demo"]
+    if quick:
+        settings += ["--frames", 2, "--rounds", 2]
+    run_step("kd-bench", "compare", "--data", test, *models, "-o", out, *settings)
 
 
 def collect_student(out: Path) -> None:
@@ -236,21 +225,20 @@ def summarise(out: Path, test: Path, seconds: float) -> dict[str, Any]:
     """
     from runtime.files import atomic_path
 
-    timing = json.loads((out / "latency.json").read_text(encoding="utf-8"))
+    record = json.loads((out / "compare.json").read_text(encoding="utf-8"))
     rows = []
-    for contender, timed in zip(CONTENDERS, timing["models"], strict=True):
-        scores = json.loads((out / contender.folder / "accuracy.json").read_text(encoding="utf-8"))
+    for contender, measured in zip(CONTENDERS, record["contenders"], strict=True):
         row = {"name": contender.name, "role": contender.role}
-        row |= {metric: scores[metric] for metric in ("MOTA", "IDF1", "HOTA")}
-        row["parameters"] = timed["parameters"]
-        row["ms"] = timed["stages"]["total"]["median_ms"]
+        row |= {metric: measured["accuracy"][metric] for metric in ("MOTA", "IDF1", "HOTA")}
+        row["parameters"] = measured["parameters"]
+        row["ms"] = measured["stages"]["total"]["median_ms"]
         rows.append(row)
     summary = {
         "sequence": test.name,
         "rows": rows,
         "minutes": round(seconds / 60, 2),
         "command": "make demo",
-        "environment": timing["environment"],
+        "environment": record["environment"],
     }
     with atomic_path(out / "summary.json") as temporary:
         temporary.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")

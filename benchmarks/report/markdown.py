@@ -82,6 +82,8 @@ def _opening(content: dict[str, Any]) -> list[str]:
         opening.append(
             "The models were scored on different sequences; their figures do not compare."
         )
+    if content["notes"]:
+        opening.append(escape(content["notes"], 2000))
     return [*opening, _table(content["headline"], roles=True)]
 
 

@@ -35,6 +35,7 @@ def write_report(
     title: str = "Tracker report",
     sources: Sequence[str | os.PathLike[str]] = (),
     command: str = "",
+    notes: str = "",
     markdown: str | os.PathLike[str] | None = None,
 ) -> None:
     """Write one self-contained HTML page, and the same in Markdown for a pull request.
@@ -47,6 +48,7 @@ def write_report(
             With them the page shows frames, and where ground truth lies beside them, what is wrong
             in them and a timeline of the identities.
         command: The command that makes the page, shown at its end.
+        notes: Words on the models or the data, shown below the title.
         markdown: The Markdown file; beside the page, under its name, when None.
 
     Raises:
@@ -60,7 +62,7 @@ def write_report(
         raise UserError(f"{target} cannot hold page and Markdown: give the page a name in .html")
     for file in (target, twin):
         output_directory(file.parent)
-    content = gather(runs, title, command)
+    content = gather(runs, title, command, notes)
     page = render(runs, content, target, sources)
     for file, text in ((target, page), (twin, render_markdown(content))):
         with atomic_path(file) as temporary:
@@ -68,7 +70,7 @@ def write_report(
             temporary.write_bytes(text.encode("utf-8", errors="replace"))
 
 
-def gather(runs: Sequence[Run], title: str, command: str) -> dict[str, Any]:
+def gather(runs: Sequence[Run], title: str, command: str, notes: str = "") -> dict[str, Any]:
     """Return what the page and the Markdown share, by name."""
     ratios = comparisons(runs)
     groups = precision_groups(runs)
@@ -78,6 +80,7 @@ def gather(runs: Sequence[Run], title: str, command: str) -> dict[str, Any]:
         "title": title,
         "version": __version__,
         "command": command,
+        "notes": notes,
         "runs": runs,
         "scored": list(dict.fromkeys(scored)),
         "headline": headline_table(runs),
