@@ -75,7 +75,7 @@ def build_distiller(
             # may have a cache of its own, one goes ahead as well.
             with accelerator.main_process_first(), accelerator.local_main_process_first():
                 data.lessons = prepare_lessons(
-                    entry, data.sources, model.num_classes, config.threads
+                    entry, data.sources, model.num_classes, config.threads, data.cutouts
                 )
     width = data.lessons.embedding_dim if data.lessons is not None else 0
     distiller = Distiller(config.distill, model, width).to(accelerator.device)

@@ -91,8 +91,9 @@ class Trainer:
         self.task_loss = FairMOTLoss(config.loss, self.model.embedding_dim, self.data.num_ids)
         self.task_loss.to(self.device)
         self.distiller = build_distiller(config, self.model, self.data, self.accelerator)
-        # Without labels the teachers are all there is.
-        self.alpha = config.distill.alpha if config.distill and self.data.labelled else 1.0
+        # Without anything known the teachers are all there is.
+        known = self.data.labelled or self.data.cutouts is not None
+        self.alpha = config.distill.alpha if config.distill and known else 1.0
         self.average = AveragedWeights(self.model, config.schedule.ema)
         if self.accelerator.num_processes > 1:
             self.model = synced(self.model, self.device)  # type: ignore[assignment]

@@ -152,7 +152,7 @@ def test_with_a_detector_its_boxes_are_described(tmp_path: Path) -> None:
         embedder=EmbedderConfig(path=mean_colour(tmp_path / "e.onnx", ["n", 16, 8, 3])),
     )
     model, image = OnnxTeacherModel(config, threads=1), picture()
-    seen = model(image, [[0, 0, 1, 1]])
+    seen = model(image)
     assert config.detector is not None and config.embedder is not None
     boxes, scores, classes = OnnxDetector(config.detector)(image)
     np.testing.assert_array_equal(seen.boxes_xyxy, boxes)
@@ -160,6 +160,9 @@ def test_with_a_detector_its_boxes_are_described(tmp_path: Path) -> None:
     np.testing.assert_array_equal(seen.classes, classes)
     np.testing.assert_array_equal(seen.embeddings, OnnxEmbedder(config.embedder)(image, boxes))
     assert (np.diff(scores) <= 0).all() and model.embedding_dim == 3 and len(seen) > 3
+    told = model(image, boxes[2:3])
+    assert told.boxes_xyxy.tolist() == boxes[2:3].tolist() and told.scores.tolist() == [1]
+    np.testing.assert_array_equal(told.embeddings, seen.embeddings[2:3])
 
 
 def embedder_fault(kind: str, path: Path) -> EmbedderConfig:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import cv2
@@ -17,12 +17,17 @@ Rng = np.random.Generator
 
 
 def compose(
-    samples: Sequence[Sample], size_wh: tuple[int, int], config: AugmentConfig, rng: Rng
+    samples: Sequence[Sample],
+    size_wh: tuple[int, int],
+    config: AugmentConfig,
+    rng: Rng,
+    paste: Callable[[Sample, Rng], Sample] | None = None,
 ) -> Sample:
     """Make one training picture of one or several samples.
 
     The canvas is divided into as many equal cells as there are samples (side by side, or a grid),
-    each filled by its sample under a random scale, aspect, shift and flip; colour jitter follows.
+    each filled by its sample under a random scale, aspect, shift and flip; people are pasted in and
+    colour jitter follows.
     Several photographs on one canvas are the mosaic of YOLOv4 (arXiv 2004.10934) without its single
     cutting point.
 
@@ -31,6 +36,7 @@ def compose(
         size_wh: Canvas size in pixels.
         config: Strengths.
         rng: Source of randomness.
+        paste: Pastes people into the warped picture.
 
     Returns:
         A sample of size ``size_wh``. Objects whose centre left their cell are dropped; the others
@@ -48,7 +54,11 @@ def compose(
         canvas[top:bottom, left:right] = warped.image
         warped.boxes_xyxy += np.array([left, top, left, top], np.float32)
         parts.append(warped)
-    return joined(jitter_colour(canvas, config, rng), parts)
+    sample = joined(canvas, parts)
+    if paste is not None:
+        sample = paste(sample, rng)
+    sample.image = jitter_colour(sample.image, config, rng)
+    return sample
 
 
 def grid_for(count: int, size_wh: tuple[int, int]) -> tuple[int, int]:

@@ -242,4 +242,60 @@ def prepare(
     print_prepared(prepared)
 
 
+@cli.command()
+@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="A new folder.")
+@click.option(
+    "--detector",
+    type=click.Path(path_type=Path),
+    help="ONNX detector (raw YOLOX) that finds people where there is no ground truth.",
+)
+@click.option(
+    "--embedder",
+    type=click.Path(path_type=Path),
+    help="ONNX re-ID model that helps to follow them.",
+)
+@click.option(
+    "--per-identity",
+    type=click.IntRange(min=1),
+    default=12,
+    show_default=True,
+    help="Cutouts of a person at most, spread over time.",
+)
+@click.option(
+    "--min-height",
+    type=click.IntRange(min=8),
+    default=40,
+    show_default=True,
+    help="Smaller people are left out, in pixels.",
+)
+def cutouts(
+    sources: tuple[Path, ...],
+    out: Path,
+    detector: Path | None,
+    embedder: Path | None,
+    per_identity: int,
+    min_height: int,
+) -> None:
+    """Cut people out of the footage of static cameras, for augment.paste.
+
+    Each of SOURCES is a MOTChallenge sequence with gt/gt.txt, or a video or folder of frames in
+    which --detector finds people.
+    """
+    from train.data.cutouts.making import CutoutOptions, make_cutouts, print_outcomes
+    from train.teachers.config import DetectorConfig, EmbedderConfig, OnnxTeacherConfig
+
+    if embedder and not detector:
+        raise click.UsageError("--embedder helps to follow what --detector finds: give both")
+    teacher = None
+    if detector:
+        teacher = OnnxTeacherConfig(
+            kind="onnx",
+            detector=DetectorConfig(path=detector),
+            embedder=EmbedderConfig(path=embedder) if embedder else None,
+        )
+    options = CutoutOptions(per_identity, min_height, teacher)
+    print_outcomes(make_cutouts(sources, out, options))
+
+
 main = run_command(cli, "kd-data")

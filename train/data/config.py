@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, PositiveFloat, Tag
+from pydantic import Discriminator, Field, PositiveFloat, Tag, model_validator
 
 from train.settings import NonNegative, Positive, Settings, Share
 
@@ -114,6 +114,40 @@ DataConfig = Annotated[
 ]
 
 
+class PasteConfig(Settings):
+    """People from elsewhere, pasted into the pictures.
+
+    They are labelled: class 0, with identities of their own, or their own ones of the training set
+    where a ``mot`` entry holds the ground truth they were cut by. A label-free teacher is taken to
+    see them with score 1. In pictures without labels, their sizes, offsets and identities have a
+    task loss and the heatmap has none, as nobody knows who else is there.
+
+    Attributes:
+        path: A folder made by ``kd-data cutouts``.
+        probability: Share of the pictures that get any.
+        count: Least and greatest number of them.
+        height: Least and greatest height as a share of the picture's; nobody is enlarged more than
+            twice.
+        only: Names of the sources to take; None for all.
+        leave_out: Names of the sources to leave out, such as that of a held-out camera.
+    """
+
+    path: Path
+    probability: Share = 0.5
+    count: tuple[Positive, Positive] = (1, 5)
+    height: tuple[PositiveFloat, PositiveFloat] = (0.12, 0.6)
+    only: list[str] | None = None
+    leave_out: list[str] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> PasteConfig:
+        for name in ("count", "height"):
+            least, greatest = getattr(self, name)
+            if least > greatest:
+                raise ValueError(f"{name} [{least}, {greatest}]: the first is above the last")
+        return self
+
+
 class AugmentConfig(Settings):
     """Strengths of the augmentations of style ``collage``.
 
@@ -126,6 +160,7 @@ class AugmentConfig(Settings):
         blur: Probability of a slight blur.
         grey: Probability of dropping the colour.
         min_box: Objects with a side below it, in pixels of the input, are dropped.
+        paste: People to paste in; None for nobody.
     """
 
     style: Literal["collage"] = "collage"
@@ -137,6 +172,7 @@ class AugmentConfig(Settings):
     blur: Share = 0.1
     grey: Share = 0.05
     min_box: NonNegative = 4.0
+    paste: PasteConfig | None = None
 
 
 class FairMOTAugmentConfig(Settings):

@@ -22,6 +22,8 @@ from train.config import TrainConfig
 from train.data.augment import compose
 from train.data.batch import Batch, Item, collate, label_parts, taught_parts
 from train.data.config import DataConfig, FairMOTAugmentConfig, PhotoDataConfig
+from train.data.cutouts.library import CutoutLibrary
+from train.data.cutouts.pasting import paste_people
 from train.data.fairmot_style import letterboxed, mixup
 from train.data.pictures import PictureSource
 from train.data.sample import Sample
@@ -68,11 +70,13 @@ class TrainingSet(Dataset[Item]):
 
     Attributes:
         sources: The sources, in the configuration's order.
-        num_ids: Identities over all sources together.
+        cutouts: People to paste into their pictures; None for nobody.
+        num_ids: Identities over all sources and cutouts together.
         lessons: What a label-free teacher saw in the pictures of the sources; None without one.
 
     Raises:
-        UserError: A source cannot be opened, or knows more classes than the model.
+        UserError: A source or the cutouts cannot be opened, or a source knows more classes than the
+            model.
     """
 
     def __init__(self, config: TrainConfig, stride: int) -> None:
@@ -92,6 +96,8 @@ class TrainingSet(Dataset[Item]):
             raise UserError("all weights under data: are 0, give one of the sources a weight")
         self._first_id = np.cumsum([0, *(source.num_ids for source in self.sources)])
         self.num_ids = int(self._first_id[-1])
+        self.cutouts: CutoutLibrary | None = None
+        self._open_cutouts()
         self._shares = np.array(weights) / np.sum(weights)
         self._epoch = 0
 
@@ -106,7 +112,8 @@ class TrainingSet(Dataset[Item]):
 
     def describe(self) -> list[tuple[str, int, int]]:
         """Return name, number of pictures and number of identities of every source."""
-        return [(source.name, len(source), source.num_ids) for source in self.sources]
+        named = [*self.sources, *([self.cutouts] if self.cutouts else [])]
+        return [(source.name, len(source), source.num_ids) for source in named]
 
     def __len__(self) -> int:
         return self._config.schedule.images_per_epoch
@@ -131,7 +138,7 @@ class TrainingSet(Dataset[Item]):
         """Make one picture of them."""
         augment, size_wh = self._config.augment, self._config.input_wh
         if not isinstance(augment, FairMOTAugmentConfig):
-            return compose(draw.layers[0], size_wh, augment, draw.rng)
+            return compose(draw.layers[0], size_wh, augment, draw.rng, self._paste)
         first, *others = (letterboxed(layer, size_wh, augment, draw.rng) for layer in draw.layers)
         return mixup(first, others[0], draw.rng) if others else first
 
@@ -145,6 +152,28 @@ class TrainingSet(Dataset[Item]):
         if self.lessons is not None:
             item |= taught_parts(sample.select(seen_by_teacher), self.lessons, *shape)
         return item
+
+    def _open_cutouts(self) -> None:
+        """Open the cutouts and number their identities behind those of the sources."""
+        augment = self._config.augment
+        paste = None if isinstance(augment, FairMOTAugmentConfig) else augment.paste
+        if paste is None:
+            return
+        self.cutouts = CutoutLibrary(paste.path, paste.only, paste.leave_out)
+        people = {
+            person: number + int(first)
+            for source, first in zip(self.sources, self._first_id[:-1], strict=True)
+            for person, number in source.people.items()
+        }
+        self._cutout_ids, new = self.cutouts.numbered(people, self.num_ids)
+        self.num_ids += new
+
+    def _paste(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        augment = self._config.augment
+        if self.cutouts is None or isinstance(augment, FairMOTAugmentConfig):
+            return sample
+        rows = None if self.lessons is None else self.lessons.rows_of(len(self.sources))
+        return paste_people(sample, self.cutouts, self._cutout_ids, augment, rng, rows)
 
     def _draw_collage(self, rng: np.random.Generator) -> list[Sample]:
         which = int(rng.choice(len(self.sources), p=self._shares))

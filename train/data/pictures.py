@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -22,12 +23,14 @@ class PictureSource(ABC):
         num_ids: Identities it knows; they are numbered ``0 .. num_ids - 1``.
         num_classes: Classes it knows, counted like the identities.
         labelled: Whether its pictures have labels; all or none do.
+        people: Numbers of identities by sequence and identity there, where ground truth tells.
     """
 
     name: str
     num_ids: int
     num_classes: int = 1
     labelled: bool = True
+    people: Mapping[tuple[str, int], int] = MappingProxyType({})
 
     @abstractmethod
     def __len__(self) -> int:
@@ -54,6 +57,11 @@ class JoinedSource(PictureSource):
         self.num_ids = int(self._first_ids[-1])
         self.num_classes = max(part.num_classes for part in parts)
         self.labelled = all(part.labelled for part in parts)
+        self.people = {
+            person: number + int(first)
+            for part, first in zip(parts, self._first_ids[:-1], strict=True)
+            for person, number in part.people.items()
+        }
 
     def __len__(self) -> int:
         return int(self._ends[-1])

@@ -73,6 +73,7 @@ class MotSource(PictureSource):
         rows = rows[keep & (rows.visibility >= min_visibility)]
         identities, numbered = np.unique(rows.ids, return_inverse=True)
         self.num_ids = len(identities)
+        self.people = {(self.name, int(each)): place for place, each in enumerate(identities)}
         self._pictures: list[npt.NDArray[np.uint8]] = []
         self._labels: list[tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]] = []
         first, last = frames or (1, 1 << 60)

@@ -58,7 +58,7 @@ class Lessons:
         classes: ``[T]`` int64.
         embeddings: ``[T, E]`` float16; all 0 for an object whose embedding is not known.
         starts: Of each source ``[pictures + 1]`` int64, where its pictures' rows begin and, at
-            last, end.
+            last, end; those of cutouts behind all others.
         computed: Pictures the teacher looked at for this; the others were known.
     """
 
@@ -86,6 +86,10 @@ class Lessons:
         """
         starts = self.starts[which]
         return slice(int(starts[index]), int(starts[index + 1]))
+
+    def rows_of(self, which: int) -> range:
+        """Return the rows of all pictures of a source."""
+        return range(int(self.starts[which][0]), int(self.starts[which][-1]))
 
     def added_to(self, sample: Sample, which: int, index: int) -> Sample:
         """Return a picture with its labels and, behind them, what the teacher saw in it.
@@ -150,6 +154,7 @@ def prepare_lessons(
     sources: Sequence[PictureSource],
     num_classes: int,
     threads: int | None = None,
+    cutouts: PictureSource | None = None,
 ) -> Lessons:
     """Let the teacher of a configuration look at all pictures.
 
@@ -158,6 +163,8 @@ def prepare_lessons(
         sources: Where the pictures come from.
         num_classes: Classes the student tells apart.
         threads: CPU threads; ONNX Runtime's choice when None.
+        cutouts: People who will be pasted into the pictures, one labelled object in each; the
+            teacher is told where they are.
 
     Raises:
         UserError: The teacher cannot be used, does not suit the student or the data, or sees
@@ -176,8 +183,9 @@ def prepare_lessons(
         )
     model = OnnxTeacherModel(config, threads)
     with TeacherCache(config.cache, model.fingerprint, config.cache_mb) as cache:
-        lessons = teach(sources, model, cache, at_labels=at_labels)
-    if not len(lessons):
+        told = [] if cutouts is None else [cutouts]
+        lessons = teach(sources, model, cache, at_labels=at_labels, told=told)
+    if not sum(len(lessons.rows_of(which)) for which in range(len(sources))):
         pictures = sum(map(len, sources))
         raise UserError(
             f"the onnx teacher sees nothing in any of {pictures} pictures: check how its input is "
@@ -192,6 +200,7 @@ def teach(
     cache: TeacherCache,
     *,
     at_labels: bool = False,
+    told: Sequence[PictureSource] = (),
 ) -> Lessons:
     """Let a teacher look at every picture that the cache does not know.
 
@@ -203,22 +212,24 @@ def teach(
         cache: Of this teacher's outputs; the caller closes it.
         at_labels: Have it look at the labelled boxes; pictures of unlabelled sources then teach
             nothing and are not read.
+        told: More sources, where it looks at the labelled boxes in any case.
 
     Raises:
         UserError: A picture cannot be read, or the teacher fails at it.
     """
     table = _Table(model.embedding_dim)
-    starts = [np.zeros(len(source) + 1, np.int64) for source in sources]
-    read = [source.labelled or not at_labels for source in sources]
-    total = sum(len(source) for source, wanted in zip(sources, read, strict=True) if wanted)
+    tasks = [(source, at_labels) for source in sources] + [(source, True) for source in told]
+    starts = [np.zeros(len(source) + 1, np.int64) for source, _ in tasks]
+    lengths = [len(source) if source.labelled or not labels else 0 for source, labels in tasks]
+    total = sum(lengths)
     done = computed = 0
     with progress("known", shown=total >= SLOW) as bar:
         task = bar.add_task("teacher", total=total, known="")
         try:
-            for source, own, wanted in zip(sources, starts, read, strict=True):
+            for (source, labels), own, length in zip(tasks, starts, lengths, strict=True):
                 own[:] = len(table)
-                for index in range(len(source) if wanted else 0):
-                    computed += _look(source[index], model, cache, table, at_labels)
+                for index in range(length):
+                    computed += _look(source[index], model, cache, table, labels)
                     own[index + 1] = len(table)
                     done += 1
                     known = f"{done - computed} known, {computed} new"

@@ -39,8 +39,8 @@ class SeenObjects:
 class OnnxTeacherModel:
     """An ONNX detector and an ONNX re-identification model, or one of them.
 
-    With a detector it finds the objects itself and describes them; without one it describes those
-    it is told of. Sessions do not survive a fork: open it in the process that uses it.
+    With a detector it finds the objects itself; those it is told of it takes as they are. It
+    describes either. Sessions do not survive a fork: open it in the process that uses it.
 
     Args:
         config: The files, and how they are fed and read.
@@ -70,8 +70,7 @@ class OnnxTeacherModel:
 
         Args:
             image: ``[H, W, 3]`` uint8 BGR.
-            boxes_xyxy: ``[M, 4]`` in pixels, the labelled boxes; a teacher with a detector does not
-                look at them.
+            boxes_xyxy: ``[M, 4]`` in pixels, the objects it is told of; None to have them detected.
             classes: ``[M]`` of those boxes; all 0 when None.
 
         Returns:
@@ -81,10 +80,10 @@ class OnnxTeacherModel:
             UserError: A file puts out something unusable.
             ValueError: There is neither a detector nor boxes, or classes do not match the boxes.
         """
-        if self._detector is not None:
+        if boxes_xyxy is None:
+            if self._detector is None:
+                raise ValueError("a teacher without a detector needs boxes")
             boxes, scores, labels = self._detector(image)
-        elif boxes_xyxy is None:
-            raise ValueError("a teacher without a detector needs boxes")
         else:
             boxes = np.asarray(boxes_xyxy, np.float32).reshape(-1, 4)
             scores = np.ones(len(boxes), np.float32)
