@@ -17,28 +17,32 @@ from runtime.files import atomic_path, output_directory
 from runtime.opencv import cv2
 from train.data.cutouts.library import INDEX_FILE, VERSION
 from train.data.cutouts.masks import Mask, feathered, person_mask
-from train.data.cutouts.watching import Boxes, Frame, Scene, shared_area, watch
+from train.data.cutouts.watching import TRACKER, Boxes, Frame, Scene, shared_area, watch
 from train.teachers.config import OnnxTeacherConfig
 
-# Around a box, as a share of its sides: people reach out of their boxes, and the mask needs ground.
-AROUND = 0.15
+# Around a box, as a share of its sides and at least in pixels: people reach out of their boxes, and
+# the mask needs ground.
+AROUND, AROUND_PIXELS = 0.15, 6.0
 # So much of a box may be another's.
 MOST_SHARED = 0.05
 LEAST_FILLED, MOST_FILLED = 0.28, 0.85
-# Difference and outline agree less on what is uncertain.
-LEAST_AGREEMENT = 0.7
+# The outline holds less of what differs from the scene where it is uncertain.
+LEAST_AGREEMENT = 0.8
 # Pixels, and share of the picture's height, that a box must keep from the border.
 BORDER, BORDER_SHARE = 2.0, 0.01
 # The mask begins and ends within this share of the box's height from its top and bottom.
 ENDS = 0.12
 # So much of the mask may be beyond the box: a shadow, or somebody else.
 MOST_BEYOND = 0.12
+# A track of a detector that was seen for less time is often a group, or no person.
+BRIEF_SECONDS = 3.0
 # More are tried than are wanted, as some masks fail.
 TRIED = 3
 PAD = 2  # pixels around the outline that a cutout keeps, for soft edges
 
 # Why a sighting gives no cutout, in the order of asking.
 GATES = (
+    "seen too briefly",
     "too small",
     "at the border",
     "overlapped",
@@ -143,12 +147,16 @@ def _spread_candidates(
     sightings = scene.sightings
     width, height = scene.size_wh
     edge = max(BORDER, BORDER_SHARE * height)
+    seen = Counter(sightings.ids.tolist())
+    briefest = BRIEF_SECONDS * scene.fps if scene.identities == TRACKER else 0
     free: dict[int, list[int]] = defaultdict(list)
     for row, box in enumerate(sightings.boxes_xyxy):
         others = sightings.others(row)
         sides = box[2:] - box[:2]
         window = box + np.concatenate([-sides, sides]) * AROUND / 2
-        if box[3] - box[1] < options.min_height:
+        if seen[int(sightings.ids[row])] < briefest:
+            refused["seen too briefly"] += 1
+        elif box[3] - box[1] < options.min_height:
             refused["too small"] += 1
         elif min(*box[:2], width - box[2], height - box[3]) < edge:
             refused["at the border"] += 1
@@ -187,9 +195,9 @@ def cut_person(
     Returns:
         The cutout, ``[h, w, 4]`` BGRA, and the size of its outline; or which gate refuses it.
     """
-    sides = box_xyxy[2:] - box_xyxy[:2]
-    low = np.floor(np.maximum(box_xyxy[:2] - AROUND * sides, 0)).astype(int)
-    high = np.ceil(np.minimum(box_xyxy[2:] + AROUND * sides, frame.shape[1::-1])).astype(int)
+    margin = np.maximum(AROUND * (box_xyxy[2:] - box_xyxy[:2]), AROUND_PIXELS)
+    low = np.floor(np.maximum(box_xyxy[:2] - margin, 0)).astype(int)
+    high = np.ceil(np.minimum(box_xyxy[2:] + margin, frame.shape[1::-1])).astype(int)
     window = np.s_[low[1] : high[1], low[0] : high[0]]
     crop, own = frame[window], box_xyxy - np.tile(low, 2)
     mask, agreement = person_mask(crop, scene[window], own)

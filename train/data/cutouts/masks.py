@@ -23,6 +23,8 @@ SHADOW, SHINE = 0.45, 1.25
 # Shadows fall on the ground: the upper share of a box has none.
 SHADOW_FREE = 0.6
 GRABCUT_ROUNDS = 3
+SMALL = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
+WIDE = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
 
 
 def person_mask(
@@ -36,8 +38,8 @@ def person_mask(
         box_xyxy: The person's box in pixels of the crop.
 
     Returns:
-        ``[h, w]``, one piece without holes or nothing at all; and how well difference and outline
-        agree, as an IoU.
+        ``[h, w]``, one piece without holes or nothing at all; and which share of what differs from
+        the scene the outline holds.
     """
     left, top, right, bottom = (round(float(side)) for side in np.asarray(box_xyxy))
     smooth = cv2.GaussianBlur(crop, (3, 3), 0).astype(np.float32)
@@ -56,7 +58,9 @@ def person_mask(
     if not rough.any():
         return rough, 0.0
     mask = _largest(_outline(crop, rough, surely, difference <= FAINT / 2), inside)
-    return mask, float((rough & mask).sum() / max((rough | mask).sum(), 1))
+    # The rough mask is a pixel too wide all around.
+    core = cv2.erode(rough.astype(np.uint8), SMALL) > 0
+    return mask, float((core & mask).sum() / max(core.sum(), 1))
 
 
 def _outline(crop: Image, rough: Mask, surely: Mask, same: Mask) -> Mask:
@@ -69,9 +73,8 @@ def _outline(crop: Image, rough: Mask, surely: Mask, same: Mask) -> Mask:
         same: Where no doubt is left that there is nobody.
     """
     labels = np.where(rough, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
-    core = cv2.erode((rough & surely).astype(np.uint8), kernel) > 0
-    far = cv2.dilate(rough.astype(np.uint8), kernel, iterations=3) == 0
+    core = cv2.erode((rough & surely).astype(np.uint8), SMALL) > 0
+    far = cv2.dilate(rough.astype(np.uint8), SMALL, iterations=3) == 0
     labels[core] = cv2.GC_FGD
     labels[far | (same & ~rough)] = cv2.GC_BGD
     if not core.any() or not (labels == cv2.GC_BGD).any():
@@ -80,15 +83,13 @@ def _outline(crop: Image, rough: Mask, surely: Mask, same: Mask) -> Mask:
     models = np.zeros((1, 65)), np.zeros((1, 65))
     cv2.grabCut(crop, labels, (0, 0, 1, 1), *models, GRABCUT_ROUNDS, cv2.GC_INIT_WITH_MASK)
     drawn = (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
-    return _closed(drawn & cv2.dilate(rough.astype(np.uint8), kernel).astype(bool))
+    return _closed(drawn & cv2.dilate(rough.astype(np.uint8), SMALL).astype(bool))
 
 
 def _closed(mask: Mask) -> Mask:
     """Remove specks and close gaps."""
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
-    bits = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, kernel)
-    wide = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
-    return np.asarray(cv2.morphologyEx(bits, cv2.MORPH_CLOSE, wide) > 0)
+    bits = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, SMALL)
+    return np.asarray(cv2.morphologyEx(bits, cv2.MORPH_CLOSE, WIDE) > 0)
 
 
 def _largest(mask: Mask, inside: Mask) -> Mask:

@@ -34,11 +34,18 @@ TALLER = 0.08  # sigma of the logarithm of people's heights
 
 @dataclass(frozen=True)
 class _Place:
-    """Where somebody shall stand: centre and foot in pixels of the canvas, height in pixels."""
+    """Where somebody shall stand: middle and foot in pixels of the canvas, height in pixels.
+
+    Somebody who turns out smaller has his centre in the same place.
+    """
 
     x: float
     foot: float
     height: float
+
+    @property
+    def y(self) -> float:
+        return self.foot - self.height / 2
 
 
 @dataclass(frozen=True)
@@ -82,6 +89,8 @@ def paste_people(
         return sample
     free = np.flatnonzero(~np.isin(ids, sample.ids))
     count = min(int(rng.integers(paste.count[0], paste.count[1] + 1)), len(free))
+    if not count:
+        return sample
     people = rng.choice(free, count, replace=False)
     height, width = sample.image.shape[:2]
     hidden = np.zeros((height, width), bool)
@@ -190,7 +199,7 @@ def _draw(
     elif edges > 1 - SOFTER:
         alpha = np.asarray(cv2.GaussianBlur(alpha, (3, 3), 1), np.uint8)
     x, y, width, height = cv2.boundingRect((alpha >= OPAQUE).astype(np.uint8))
-    corner = round(place.x - x - width / 2), round(place.foot) - y - height
+    corner = round(place.x - x - width / 2), round(place.y - y - height / 2)
     box = corner[0] + x, corner[1] + y, corner[0] + x + width, corner[1] + y + height
     centre = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
     inside = all(0 <= at < side for at, side in zip(centre, canvas.shape[1::-1], strict=True))

@@ -65,6 +65,7 @@ class Scene:
         name: Of the source.
         path: Where it is.
         frames: Number of its frames.
+        fps: Frames per second.
         size_wh: Of its frames in pixels.
         identities: Where identities come from: ``ground truth`` or ``tracker``.
         sightings: Who was seen.
@@ -74,6 +75,7 @@ class Scene:
     name: str
     path: Path
     frames: int
+    fps: float
     size_wh: tuple[int, int]
     identities: str
     sightings: Sightings
@@ -114,7 +116,7 @@ def watch(path: Path, teacher: OnnxTeacherConfig | None = None) -> Scene:
             raise UserError(f"{source.name} is live: record it, and give the video")
         # Labels of a sequence go by the name of its folder, as in a training.
         name = source.name if rows is None else path.resolve().name
-        size_wh, length = source.size_wh, 0
+        size_wh, fps, length = source.size_wh, source.fps, 0
         finder = None
         if rows is None and teacher is not None:
             finder = _Finder(OnnxTeacherModel(teacher), source.fps)
@@ -130,7 +132,7 @@ def watch(path: Path, teacher: OnnxTeacherConfig | None = None) -> Scene:
         sightings = _by_ground_truth(rows, length)
     background = learn_background(sample, sightings.crowd, name)
     kind = GROUND_TRUTH if rows is not None else TRACKER
-    return Scene(name, path, length, size_wh, kind, sightings, background)
+    return Scene(name, path, length, fps, size_wh, kind, sightings, background)
 
 
 def numbered(source: FrameSource, what: str) -> Iterator[tuple[int, Frame]]:
