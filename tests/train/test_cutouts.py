@@ -144,9 +144,7 @@ def test_a_detector_finds_people_where_there_is_no_ground_truth(tmp_path: Path) 
     found = watch(footage / "img1", teacher)
     assert (found.identities, found.frames) == ("tracker", street.FRAMES)
     assert set(found.sightings.ids.tolist()) == {1}
-    np.testing.assert_allclose(
-        found.sightings.boxes_xyxy[-1], [37.5, 20, 75, 140], atol=1
-    )
+    np.testing.assert_allclose(found.sightings.boxes_xyxy[-1], [37.5, 20, 75, 140], atol=1)
     outcome = cut_out(found, CutoutOptions())
     assert not outcome.cuts
     assert outcome.refused["seen too briefly"] == len(found.sightings.ids) > 0

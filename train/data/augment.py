@@ -21,7 +21,7 @@ def compose(
     size_wh: tuple[int, int],
     config: AugmentConfig,
     rng: Rng,
-    paste: Callable[[Sample, Rng], Sample] | None = None,
+    paste: Callable[[Sample], Sample] | None = None,
 ) -> Sample:
     """Make one training picture of one or several samples.
 
@@ -56,7 +56,7 @@ def compose(
         parts.append(warped)
     sample = joined(canvas, parts)
     if paste is not None:
-        sample = paste(sample, rng)
+        sample = paste(sample)
     sample.image = jitter_colour(sample.image, config, rng)
     return sample
 

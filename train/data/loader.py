@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import cv2
@@ -21,7 +22,7 @@ from runtime.errors import UserError
 from train.config import TrainConfig
 from train.data.augment import compose
 from train.data.batch import Batch, Item, collate, label_parts, taught_parts
-from train.data.config import DataConfig, FairMOTAugmentConfig, PhotoDataConfig
+from train.data.config import AugmentConfig, DataConfig, FairMOTAugmentConfig, PhotoDataConfig
 from train.data.cutouts.library import CutoutLibrary
 from train.data.cutouts.pasting import paste_people
 from train.data.fairmot_style import letterboxed, mixup
@@ -55,10 +56,12 @@ class Draw:
         layers: Several are blended (mixup); each has one sample, or as many as its collage or
             mosaic shows.
         rng: What the augmentation goes on drawing from.
+        people_rng: What pasting people draws from: the picture around them is the same without.
     """
 
     layers: list[list[Sample]]
     rng: np.random.Generator
+    people_rng: np.random.Generator
 
 
 class TrainingSet(Dataset[Item]):
@@ -124,21 +127,23 @@ class TrainingSet(Dataset[Item]):
 
     def draw(self, index: int) -> Draw:
         """Read what the picture at a place of the epoch is made of."""
-        rng = np.random.default_rng((self._config.seed, self._epoch, index))
+        place = (self._config.seed, self._epoch, index)
+        rng, people_rng = np.random.default_rng(place), np.random.default_rng((*place, 1))
         augment = self._config.augment
         if not isinstance(augment, FairMOTAugmentConfig):
-            return Draw([self._draw_collage(rng)], rng)
+            return Draw([self._draw_collage(rng)], rng, people_rng)
         layers = []
         for _ in range(2 if rng.random() < augment.mixup else 1):
             count = 4 if rng.random() < augment.mosaic else 1
             layers.append([self._draw_one(rng) for _ in range(count)])
-        return Draw(layers, rng)
+        return Draw(layers, rng, people_rng)
 
     def augment(self, draw: Draw) -> Sample:
         """Make one picture of them."""
         augment, size_wh = self._config.augment, self._config.input_wh
         if not isinstance(augment, FairMOTAugmentConfig):
-            return compose(draw.layers[0], size_wh, augment, draw.rng, self._paste)
+            paste = partial(self._paste, augment, draw.people_rng) if self.cutouts else None
+            return compose(draw.layers[0], size_wh, augment, draw.rng, paste)
         first, *others = (letterboxed(layer, size_wh, augment, draw.rng) for layer in draw.layers)
         return mixup(first, others[0], draw.rng) if others else first
 
@@ -168,10 +173,8 @@ class TrainingSet(Dataset[Item]):
         self._cutout_ids, new = self.cutouts.numbered(people, self.num_ids)
         self.num_ids += new
 
-    def _paste(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        augment = self._config.augment
-        if self.cutouts is None or isinstance(augment, FairMOTAugmentConfig):
-            return sample
+    def _paste(self, augment: AugmentConfig, rng: np.random.Generator, sample: Sample) -> Sample:
+        assert self.cutouts is not None, "there is nobody to paste"
         rows = None if self.lessons is None else self.lessons.rows_of(len(self.sources))
         return paste_people(sample, self.cutouts, self._cutout_ids, augment, rng, rows)
 
