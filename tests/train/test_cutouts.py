@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,13 @@ from tests.train import drawn_street as street
 from tests.train.tiny_onnx import answering
 from train.data.cli import cli
 from train.data.cutouts.background import FrameSample
+from train.data.cutouts.cutting import CutoutOptions, Outcome, cut_out, cut_person
 from train.data.cutouts.library import CutoutLibrary
-from train.data.cutouts.making import CutoutOptions, Outcome, cut_out, cut_person, make_cutouts
+from train.data.cutouts.making import make_cutouts
 from train.data.cutouts.masks import person_mask
 from train.data.cutouts.watching import Scene, watch
 from train.teachers.config import OnnxTeacherConfig
+from train.teachers.onnx import OnnxTeacherModel, SeenObjects
 
 
 @pytest.fixture(scope="module")
@@ -141,13 +144,45 @@ def test_a_detector_finds_people_where_there_is_no_ground_truth(tmp_path: Path) 
     detector = answering(tmp_path / "d.onnx", boxes=boxes, scores=np.array([[0.9]], np.float32))
     settings = {"path": detector, "output": "boxes", "fit": "stretch"}
     teacher = OnnxTeacherConfig.model_validate({"kind": "onnx", "detector": settings})
-    found = watch(footage / "img1", teacher)
+    found = watch(footage / "img1", OnnxTeacherModel(teacher, threads=1))
     assert (found.identities, found.frames) == ("tracker", street.FRAMES)
     assert set(found.sightings.ids.tolist()) == {1}
     np.testing.assert_allclose(found.sightings.boxes_xyxy[-1], [37.5, 20, 75, 140], atol=1)
     outcome = cut_out(found, CutoutOptions())
     assert not outcome.cuts
     assert outcome.refused["seen too briefly"] == len(found.sightings.ids) > 0
+
+
+class ByColour:
+    """Knows people again by the colour of their bodies."""
+
+    embedding_dim = 3
+
+    def __call__(self, image: np.ndarray, boxes_xyxy: list[list[int]]) -> SeenObjects:
+        (left, top, right, bottom), *_ = boxes_xyxy
+        colour = image[(top + bottom) * 2 // 5, (left + right) // 2] - np.float32(120)
+        unit = (colour / np.linalg.norm(colour)).astype(np.float16)
+        boxes = np.array(boxes_xyxy, np.float32)
+        return SeenObjects(boxes, np.ones(1, np.float32), np.zeros(1, np.int64), unit[None])
+
+
+def test_whom_a_tracker_lost_is_one_person_again(scene: Scene) -> None:
+    """The tracker loses one person for good and mistakes the other one for him once."""
+    ids = scene.sightings.ids.copy()
+    ids[(ids == street.FREE) & (scene.sightings.frames > street.FRAMES // 2)] = 9
+    stranger = np.flatnonzero(ids == street.LEAVING)[-1]
+    ids[stranger] = 9
+    sightings = replace(scene.sightings, ids=ids)
+    tracked = replace(scene, identities="tracker", fps=1.0, sightings=sightings)
+    many = CutoutOptions(per_identity=50)
+    without = cut_out(tracked, many)
+    assert {cut.identity for cut in without.cuts} == {street.FREE, street.LEAVING, 9}
+    outcome = cut_out(tracked, many, ByColour())  # type: ignore[arg-type]
+    assert outcome.identities == 2
+    for cut in outcome.cuts:
+        colour = cut.image[cut.image[..., 3] > 250][:, :3].mean(axis=0)
+        np.testing.assert_allclose(colour, street.COLOURS[cut.identity], atol=20)
+    assert outcome.refused["like somebody else"] == len(without.cuts) - len(outcome.cuts)
 
 
 def test_footage_that_gives_nothing_is_refused_in_one_line(footage: Path, tmp_path: Path) -> None:

@@ -282,7 +282,8 @@ def cutouts(
     Each of SOURCES is a MOTChallenge sequence with gt/gt.txt, or a video or folder of frames in
     which --detector finds people.
     """
-    from train.data.cutouts.making import CutoutOptions, make_cutouts, print_outcomes
+    from train.data.cutouts.cutting import CutoutOptions
+    from train.data.cutouts.making import make_cutouts, print_outcomes
     from train.teachers.config import DetectorConfig, EmbedderConfig, OnnxTeacherConfig
 
     if embedder and not detector:
@@ -294,8 +295,8 @@ def cutouts(
             detector=DetectorConfig(path=detector),
             embedder=EmbedderConfig(path=embedder) if embedder else None,
         )
-    options = CutoutOptions(per_identity, min_height, teacher)
-    print_outcomes(make_cutouts(sources, out, options))
+    options = CutoutOptions(per_identity, min_height)
+    print_outcomes(make_cutouts(sources, out, options, teacher))
 
 
 main = run_command(cli, "kd-data")

@@ -18,7 +18,6 @@ from runtime.tracking.tracker import Tracker
 from runtime.types import Detections
 from train.data.cutouts.background import Background, FrameSample, learn_background
 from train.data.cutouts.library import GROUND_TRUTH
-from train.teachers.config import OnnxTeacherConfig
 from train.teachers.onnx import OnnxTeacherModel
 
 Frame = npt.NDArray[np.uint8]
@@ -92,19 +91,19 @@ class Scene:
                     return
 
 
-def watch(path: Path, teacher: OnnxTeacherConfig | None = None) -> Scene:
+def watch(path: Path, model: OnnxTeacherModel | None = None) -> Scene:
     """Watch the footage of a static camera.
 
     Args:
         path: A MOTChallenge sequence with ground truth, or any footage.
-        teacher: Who finds the people where there is no ground truth.
+        model: Who finds the people where there is no ground truth.
 
     Raises:
         UserError: It cannot be read, there is nobody to find people, or the camera moves.
     """
     truth = path / "gt" / "gt.txt"
     rows = read_mot(truth, "ground truth") if truth.is_file() else None
-    if rows is None and teacher is None:
+    if rows is None and model is None:
         raise UserError(
             f"{path} has no gt/gt.txt that tells where people are: give --detector with an ONNX "
             "detector, or a MOTChallenge sequence"
@@ -118,8 +117,8 @@ def watch(path: Path, teacher: OnnxTeacherConfig | None = None) -> Scene:
         name = source.name if rows is None else path.resolve().name
         size_wh, fps, length = source.size_wh, source.fps, 0
         finder = None
-        if rows is None and teacher is not None:
-            finder = _Finder(OnnxTeacherModel(teacher), source.fps)
+        if rows is None and model is not None:
+            finder = _Finder(model, source.fps)
         for number, frame in numbered(source, f"watching {name}"):
             length = number
             sample.add(number, frame)
@@ -128,7 +127,7 @@ def watch(path: Path, teacher: OnnxTeacherConfig | None = None) -> Scene:
     if finder is not None:
         sightings = finder.sightings()
     else:
-        assert rows is not None, "either there is ground truth or a teacher"
+        assert rows is not None, "either there is ground truth or a model"
         sightings = _by_ground_truth(rows, length)
     background = learn_background(sample, sightings.crowd, name)
     kind = GROUND_TRUTH if rows is not None else TRACKER
