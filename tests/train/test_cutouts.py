@@ -188,12 +188,14 @@ def test_whom_a_tracker_lost_is_one_person_again(scene: Scene) -> None:
 def test_footage_that_gives_nothing_is_refused_in_one_line(footage: Path, tmp_path: Path) -> None:
     shaking = street.write_street(tmp_path / "shaking", (street.FREE,), shake=4)
     crowded = street.write_street(tmp_path / "crowded", (street.PAIRED, street.BEHIND))
+    empty = street.write_street(tmp_path / "empty", ())
     out = tmp_path / "out"
     for sources, words in (
-        ([tmp_path / "missing"], "missing"),
+        ([tmp_path / "missing"], "missing does not exist"),
         ([footage / "img1"], "give --detector"),
         ([shaking], "no footage of a static camera"),
-        ([crowded], "nobody could be cut out of crowded: most .* 'overlapped'"),
+        ([crowded], "nobody could be cut out of crowded, most .* are 'overlapped'"),
+        ([empty], "nobody could be cut out of empty, nobody was seen"),
         ([footage, footage], "two sources are called street"),
     ):
         with pytest.raises(UserError, match=words) as caught:

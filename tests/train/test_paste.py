@@ -18,14 +18,21 @@ from tests.train.tiny_onnx import answering, mean_colour
 from train.config import TrainConfig, load_config
 from train.data.batch import collate
 from train.data.config import AugmentConfig
+from train.data.cutouts.cutting import CutoutOptions
 from train.data.cutouts.library import CutoutLibrary
+from train.data.cutouts.making import make_cutouts
 from train.data.cutouts.pasting import paste_people
+from train.data.cutouts.watching import overlap
 from train.data.loader import TrainingSet, batches
 from train.data.sample import Sample
+from train.teachers.cache import TeacherCache
 from train.teachers.config import OnnxTeacherConfig
-from train.teachers.lessons import prepare_lessons
+from train.teachers.lessons import prepare_lessons, teach
+from train.teachers.onnx import OnnxTeacherModel
 from train.trainer import Trainer
 
+SHARED = Path(__file__).parents[3] / "shared"
+STREET, MODELS = SHARED / "data" / "TUD-Stadtmitte", SHARED / "models"
 SIZE_WH = (160, 96)
 # Each person in a colour of its own, by source and identity.
 COLOURS = {("tiny", 4): (255, 0, 0), ("tiny", 9): (0, 255, 0), ("video", 4): (0, 0, 255)}
@@ -68,7 +75,7 @@ def strengths(folder: Path, **paste: Any) -> AugmentConfig:
 
 
 def canvas(boxes: list[list[float]] | None = None, ids: list[int] | None = None) -> Sample:
-    """Return a grey picture with labels; the last label is a teacher's object."""
+    """Return a grey picture with labels."""
     boxes_xyxy = np.array(boxes or [], np.float32).reshape(-1, 4)
     count = len(boxes_xyxy)
     return Sample(
@@ -319,3 +326,38 @@ def test_wrong_settings_are_told_in_one_line(
 def test_sources_can_be_left_out(folder: Path) -> None:
     assert CutoutLibrary(folder, leave_out=["tiny"]).num_ids == 1
     assert CutoutLibrary(folder, only=["tiny"]).num_ids == 2
+
+
+@pytest.mark.skipif(not (MODELS.exists() and STREET.exists()), reason="needs footage and models")
+def test_real_teachers_see_about_what_they_are_taken_to_see(tmp_path: Path) -> None:
+    """Lessons of pasted people against a look at the picture they are in."""
+    make_cutouts([STREET], tmp_path / "cutouts", CutoutOptions(per_identity=1))
+    library = CutoutLibrary(tmp_path / "cutouts")
+    assert library.num_ids >= 5
+    config = OnnxTeacherConfig.model_validate(
+        {
+            "kind": "onnx",
+            "detector": {"path": MODELS / "yolox_nano.onnx"},
+            "embedder": {"path": MODELS / "person-reid-0248.onnx"},
+        }
+    )
+    model = OnnxTeacherModel(config, threads=1)
+    with TeacherCache(tmp_path / "cache", model.fingerprint, 8) as cache:
+        lessons = teach([], model, cache, told=[library])
+    ids, rows = np.arange(library.num_ids), lessons.rows_of(0)
+    augment = strengths(tmp_path / "cutouts", count=[1, 1], height=[0.5, 0.8])
+    found, own, others = [], [], []
+    for seed in range(16):
+        sample = replace(canvas(), image=np.full((320, 512, 3), (110, 130, 120), np.uint8))
+        rng = np.random.default_rng(seed)
+        sample = paste_people(sample, library, ids, augment, rng, rows)
+        row = int(sample.rows.max())
+        box = sample.boxes_xyxy[-1]
+        assert lessons.scores[row] == 1 and int(sample.ids[0]) == library.identity(row)
+        found.append(overlap(box, model(sample.image).boxes_xyxy).max(initial=0) > 0.5)
+        told = model(sample.image, box[None]).embeddings.astype(np.float32)
+        likeness = lessons.embeddings.astype(np.float32) @ told[0]
+        own.append(likeness[row])
+        others.append(np.delete(likeness, row).mean())
+    assert np.mean(found) > 0.7
+    assert np.mean(own) > 0.5 and np.mean(others) < 0.4

@@ -49,11 +49,10 @@ def make_cutouts(
         outcomes.append(cut_out(scene, options, model))
         _write_pictures(outcomes[-1], out)
     if not any(outcome.cuts for outcome in outcomes):
-        reason, count = sum((each.refused for each in outcomes), Counter()).most_common(1)[0]
-        raise UserError(
-            f"nobody could be cut out of {', '.join(each.scene.name for each in outcomes)}: most "
-            f"({count}) are refused as {reason!r}"
-        )
+        names = ", ".join(outcome.scene.name for outcome in outcomes)
+        reasons = sum((outcome.refused for outcome in outcomes), Counter()).most_common(1)
+        why = "nobody was seen" if not reasons else f"most ({reasons[0][1]}) are {reasons[0][0]!r}"
+        raise UserError(f"nobody could be cut out of {names}, {why}: give other footage")
     content = {
         "version": VERSION,
         "sources": [_source_entry(outcome) for outcome in outcomes],

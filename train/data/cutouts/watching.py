@@ -101,6 +101,8 @@ def watch(path: Path, model: OnnxTeacherModel | None = None) -> Scene:
     Raises:
         UserError: It cannot be read, there is nobody to find people, or the camera moves.
     """
+    if not path.exists():
+        raise UserError(f"{path} does not exist: give a MOTChallenge sequence, a video or a folder")
     truth = path / "gt" / "gt.txt"
     rows = read_mot(truth, "ground truth") if truth.is_file() else None
     if rows is None and model is None:
