@@ -112,7 +112,7 @@ class FairMOTLoss(nn.Module):
         self.identity_uncertainty = nn.Parameter(torch.tensor(-1.05))
 
     def forward(self, outputs: dict[str, Tensor], batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Compute the losses; those of pictures without labels are 0.
+        """Compute the losses; those of pictures without labels are 0, but for pasted people.
 
         Args:
             outputs: Raw maps of the model.

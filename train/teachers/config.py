@@ -212,7 +212,7 @@ class DistillConfig(Settings):
     Attributes:
         teachers: The teachers. At most one is an ``onnx`` one.
         alpha: Total is ``(1 - alpha) * task + alpha * distillation``; 0 and 1 both work. Pictures
-            without labels have no task loss.
+            without labels have no task loss, but for people who were pasted into them.
     """
 
     teachers: Annotated[list[TeacherConfig], Field(min_length=1)]

@@ -238,7 +238,7 @@ def _fault_of(mask: Mask, agreement: float, box_xyxy: Boxes) -> str | None:
         return "hardly differs"
     left, top, right, bottom = np.rint(box_xyxy).astype(int)
     within = mask[max(0, top) : bottom, max(0, left) : right]
-    filled = within.sum() / ((right - left) * (bottom - top))
+    filled = within.sum() / max((right - left) * (bottom - top), 1)
     if filled < LEAST_FILLED:
         return "fills too little"
     if filled > MOST_FILLED:
