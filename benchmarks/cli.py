@@ -211,6 +211,7 @@ def latency(
     "--frames", type=POSITIVE, default=20, show_default=True, help="Frames per model and round."
 )
 @click.option("--rounds", type=POSITIVE, default=20, show_default=True, help="Number of rounds.")
+@click.option("--quick", is_flag=True, help="Score and time alone: no start, memory, energy.")
 @THREADS
 @BACKEND
 def compare(
@@ -229,6 +230,7 @@ def compare(
     notes: str,
     frames: int,
     rounds: int,
+    quick: bool,
     threads: int | None,
     backend: str,
 ) -> None:
@@ -263,6 +265,7 @@ def compare(
         command=given_command(),
         notes=notes,
         title=title,
+        alone=not quick,
     )
     print_comparison(record)
     click.echo(f"wrote {out / PAGE}")

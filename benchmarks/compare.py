@@ -42,6 +42,7 @@ def compare(
     command: str = "",
     notes: str = "",
     title: str = "Trackers compared",
+    alone: bool = True,
 ) -> dict[str, Any]:
     """Score and time contenders in one run, and write the page.
 
@@ -59,6 +60,7 @@ def compare(
         command: The command that does this, for the record.
         notes: Words on the contenders or the data, for the page.
         title: Heading of the page.
+        alone: Whether start, memory, throughput and energy of each contender are measured as well.
 
     Returns:
         ``contenders``, each with its description, ``role``, ``accuracy`` and its entry of
@@ -77,9 +79,10 @@ def compare(
         scored = [one for one in contenders if one.trained]
         accuracy = measure_accuracy(scored, sequences, out)
         latency = time_contenders(contenders, pictures, fps, rounds, surroundings)
-    alone = measure_alone(recipes, pictures, fps, threads, backend)
-    for entry, extra in zip(latency["models"], alone, strict=True):
-        entry |= extra
+    if alone:
+        extras = measure_alone(recipes, pictures, fps, threads, backend)
+        for entry, extra in zip(latency["models"], extras, strict=True):
+            entry |= extra
     latency["settings"] = {
         "source": sequences[0].name,
         "frame_size_wh": [pictures[0].shape[1], pictures[0].shape[0]],

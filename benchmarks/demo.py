@@ -199,7 +199,7 @@ def compare(out: Path, test: Path, quick: bool) -> None:
         models += ["--model", f"{entry.folder}={out / entry.folder / entry.folder}.onnx"]
     settings: list[object] = ["--title", "From teacher to student: kd-mot demo"]
     if quick:
-        settings += ["--frames", 2, "--rounds", 2]
+        settings += ["--frames", 2, "--rounds", 2, "--quick"]
     run_step("kd-bench", "compare", "--data", test, *models, "-o", out, *settings)
 
 

@@ -135,10 +135,10 @@ def render(
     )
     plots = (
         scatter.accuracy_against_latency(runs),
+        curves.hota_over_alpha(runs),
         timing.ratio_intervals(content["comparisons"]),
         timing.frame_histogram(runs),
         timing.stage_bars(runs),
-        curves.hota_over_alpha(runs),
     )
     styles = (TEMPLATES / "report.css").read_text(encoding="utf-8")
     return environment.get_template("report.html.j2").render(

@@ -12,7 +12,7 @@ from benchmarks.report.runs import HEADLINE, Run, is_number
 
 MISSING = "–"
 NOTES = {
-    "Jitter ms": "Jitter is the spread of single frames around their mean.",
+    "Jitter ms": "Jitter is how much a frame differs from the one before, on average.",
     "Memory MB": "Memory is the peak of a process that does nothing else.",
     "First frame ms": "Loading and the first frame are a cold start.",
 }

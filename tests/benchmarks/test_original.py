@@ -101,7 +101,7 @@ def test_a_gpu_that_is_not_there_is_not_replaced(clone):
         OriginalFairMOT("o", "rival", clone, allow_untrained=True).open("cuda")
 
 
-@pytest.mark.skipif("FAIRMOT_CLONE" not in os.environ, reason="FAIRMOT_CLONE is not set")
+@pytest.mark.clone
 def test_a_real_clone_sees_what_our_network_sees(tmp_path):
     checkpoint = write_original("dla_34", tmp_path)
     clone = Path(os.environ["FAIRMOT_CLONE"])
