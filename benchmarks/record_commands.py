@@ -131,4 +131,17 @@ def runtime_loop(
     write_json(json_file, record)
 
 
-RECORDS = (metrics, data, distil, export_forms, runtime_loop)
+@click.command()
+@click.argument("documents", nargs=-1, type=FILE)
+def tables(documents: tuple[Path, ...]) -> None:
+    """Write the tables in DOCUMENTS anew from the records in benchmarks/results.
+
+    Without DOCUMENTS those of this checkout are taken, README.md and benchmarks/results/README.md.
+    """
+    from benchmarks.tables import DOCUMENTS, fill
+
+    for document in documents or DOCUMENTS:
+        click.echo(f"{document}: {'written anew' if fill(document) else 'as measured'}")
+
+
+RECORDS = (tables, metrics, data, distil, export_forms, runtime_loop)
