@@ -177,7 +177,7 @@ def cells(entry: dict[str, Any]) -> tuple[str, ...]:
         *(f"{told[key]:.3f}" if told else "–" for key in ("MOTA", "IDF1", "HOTA")),
         str(told.get("IDSW", "–")),
         *(f"{stages[name]['median_ms']:.2f}" for name in STAGE_COLUMNS),
-        f"{entry['bytes'] / 1e6:.1f}",
+        f"{entry['bytes'] / 1e6:.1f}" if entry["bytes"] else "–",
     )
 
 

@@ -16,7 +16,7 @@ from benchmarks.environment import environment
 from benchmarks.metrics import evaluate
 from benchmarks.statistics import paired_ratio
 from benchmarks.trackeval_peer import largest_difference, trackeval_scorers
-from runtime.console import print_table, progress
+from runtime.console import markdown_table, print_table, progress
 from runtime.mot import SequenceInfo, write_sequence_info
 from runtime.tracking.tracker import Tracker
 
@@ -78,6 +78,22 @@ def write_crowd(folder: Path, people: int, frames: int) -> tuple[Path, Path]:
         file.write_text("".join(f"{row}\n" for row in rows), encoding="ascii")
     write_sequence_info(truth.parents[1], SequenceInfo(SEQUENCE, FPS, frames, (1920, 1080)))
     return truth, results
+
+
+def speed_markdown(result: dict[str, Any]) -> str:
+    """Render what ``measure`` returned as a Markdown table."""
+    rows = [
+        (
+            row["from"],
+            f"{row['ours_seconds']:.2f} s",
+            f"{row['trackeval_seconds']:.2f} s",
+            f"{row['ratio']:.2f} ({row['low']:.2f} to {row['high']:.2f})",
+            f"{row['largest_difference']:.0e}",
+        )
+        for row in result["rows"]
+    ]
+    columns = ("from", "kd-mot", "TrackEval", "share of its time", "largest difference")
+    return markdown_table(columns, rows)
 
 
 def print_speed(result: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ from benchmarks.compare import comparison_markdown
 from benchmarks.faults import faults_markdown
 from benchmarks.loop import share_markdown, throughput_markdown
 from benchmarks.presets import presets_markdown
+from benchmarks.scoring_speed import speed_markdown
 from runtime.errors import UserError
 from runtime.files import atomic_path, existing_file
 
@@ -30,6 +31,7 @@ PLACE = re.compile(r"(<!-- table: (?P<name>[\w-]+) -->\n).*?(<!-- end -->)", re.
 TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "demo": ("demo.json", summary.summary_markdown),
     "compare": ("compare.json", comparison_markdown),
+    "metrics": ("metrics.json", speed_markdown),
     "distil": ("distil.json", distil.summary_markdown),
     "export": ("export.json", export.latency_markdown),
     "association": ("runtime.json", lambda record: association_summary(record["association"])),
