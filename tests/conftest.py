@@ -7,6 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
+# Quiets OpenCV, which listens at its first import only; some tests import it by itself.
+import runtime.opencv  # noqa: F401
+
 
 @pytest.fixture(autouse=True, scope="module")
 def _no_thread_outlives_a_module() -> Iterator[None]:

@@ -33,7 +33,7 @@ def compared(tmp_path_factory):
     arguments = [part for model in models for part in ("--model", model)]
     arguments += ["--data", str(folder / "data"), "--out", str(folder / "out")]
     arguments += ["--detector", str(folder / "tiny.yaml"), "--tracker", "kd-mot"]
-    arguments += ["--frames", "2", "--rounds", "2", "--notes", "Made <up>."]
+    arguments += ["--frames", "2", "--rounds", "2", "--quick", "--notes", "Made <up>."]
     result = CliRunner().invoke(cli, ["compare", *arguments], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return folder / "out", result.output
@@ -49,7 +49,7 @@ def test_the_record_holds_every_contender(compared):
     for entry in record["contenders"]:
         assert entry["accuracy"]["frames"] == 6
         assert entry["stages"]["total"]["median_ms"] > 0
-        assert entry["memory_mb"] > 0 and entry["first_frame_ms"] > 0
+        assert "memory_mb" not in entry
         assert entry["model"] in printed
 
 
