@@ -5,7 +5,7 @@ BIN := .venv/bin
 .PHONY: demo test engines lint format clean
 
 demo: .venv/.ready
-	$(BIN)/python -m benchmarks.demo
+	$(BIN)/python -m benchmarks.records.demo
 
 test: .venv/.ready
 	$(BIN)/python -m pytest

@@ -18,7 +18,7 @@ from benchmarks.options import (
     check_output,
     write_json,
 )
-from benchmarks.record_commands import RECORDS
+from benchmarks.records.commands import RECORDS
 from runtime.console import run_command
 
 
@@ -71,13 +71,19 @@ def accuracy(
     --classes each class in the eighth column is scored alone and all together, without
     distractors; boxes without a match in regions of --ignore do not count.
     """
-    from benchmarks.accuracy import Scheme, print_models, print_scores, score_file, score_folder
+    from benchmarks.scoring.accuracy import (
+        Scheme,
+        print_models,
+        print_scores,
+        score_file,
+        score_folder,
+    )
 
     scheme = Scheme(classes, ignore, benchmark or "")
     check_output(json_file)
     if root is not None and models and gt is None:
-        from benchmarks.sequences import find_sequences, take_once
-        from benchmarks.tracking import measure_models
+        from benchmarks.scoring.sequences import find_sequences, take_once
+        from benchmarks.scoring.tracking import measure_models
 
         sequences = take_once(find_sequences(root, split))
         measured = measure_models(models, sequences, out, scheme, backend, threads)
@@ -131,7 +137,7 @@ def submit(
     three times, for three public detectors: the model runs over one and the others are copies.
     """
     from benchmarks.contenders import exported_models
-    from benchmarks.submission import submit as write_submission
+    from benchmarks.scoring.submission import submit as write_submission
 
     (recipe,) = exported_models([model])
     with recipe.open(backend, threads) as contender:
@@ -170,7 +176,7 @@ def latency(
     memory, its frames per second with several in flight, and its energy where that is measured.
     """
     from benchmarks.contenders import exported_models
-    from benchmarks.latency import measure, print_latency
+    from benchmarks.timing.latency import measure, print_latency
 
     check_output(json_file)
     result = measure(
@@ -246,7 +252,7 @@ def compare(
     from benchmarks.compare import PAGE, print_comparison
     from benchmarks.compare import compare as run_comparison
     from benchmarks.contenders import exported_models, rivals
-    from benchmarks.sequences import find_sequences, take_once
+    from benchmarks.scoring.sequences import find_sequences, take_once
 
     others = rivals(
         detector, trackers, embedder, score_threshold, original, original_weights, untrained
@@ -306,8 +312,8 @@ def regress(
     been measured on another day: of each pair of models, and of each frame over its network. Where
     --model gives a new file and the old one is still there, the two are timed side by side.
     """
-    from benchmarks.regress import print_regress
-    from benchmarks.regress import regress as measure_again
+    from benchmarks.timing.regress import print_regress
+    from benchmarks.timing.regress import regress as measure_again
 
     check_output(json_file)
     result = measure_again(base, models, frames, rounds, max_ratio)

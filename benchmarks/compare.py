@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.alone import measure_alone
 from benchmarks.contenders import Recipe
-from benchmarks.environment import environment
-from benchmarks.frames import first_frames
-from benchmarks.latency import WARM_UP_FRAMES, files_of, time_contenders
 from benchmarks.report import write_report
 from benchmarks.report.precision import base_name
-from benchmarks.sequences import Sequence as Footage
-from benchmarks.statistics import paired_ratio
-from benchmarks.tracking import contender_folder, measure_accuracy
+from benchmarks.scoring.sequences import Sequence as Footage
+from benchmarks.scoring.tracking import contender_folder, measure_accuracy
+from benchmarks.timing.alone import measure_alone
+from benchmarks.timing.environment import environment
+from benchmarks.timing.frames import first_frames
+from benchmarks.timing.latency import WARM_UP_FRAMES, files_of, time_contenders
+from benchmarks.timing.statistics import paired_ratio
 from runtime.console import markdown_table, print_table
 from runtime.errors import UserError
 from runtime.files import atomic_path, output_directory

@@ -96,7 +96,7 @@ def test_an_empty_module_breaks_nothing():
         ("benchmarks.metrics.x", "import scipy"),
         ("benchmarks.metrics.x", "from runtime.errors import UserError"),
         ("train.x", "import export.fused"),
-        ("train.x", "from benchmarks.latency import measure"),
+        ("train.x", "from benchmarks.timing.latency import measure"),
         ("export.x", "from benchmarks.metrics import clear"),
         ("export.x", "import tests.stub_model"),
     ],

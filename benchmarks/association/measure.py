@@ -13,8 +13,8 @@ import numpy.typing as npt
 from benchmarks.association.crowd import FPS, Crowd, make_crowd, score
 from benchmarks.association.entries import Entry, entries
 from benchmarks.association.peers import LOST_FRAMES, Contender
-from benchmarks.environment import environment
-from benchmarks.statistics import paired_ratio, summarise
+from benchmarks.timing.environment import environment
+from benchmarks.timing.statistics import paired_ratio, summarise
 from runtime.console import markdown_table, print_table, progress
 from runtime.errors import UserError
 from runtime.types import Tracks

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.accuracy import load_sequence
 from benchmarks.metrics import SequenceData
 from benchmarks.report.runs import Run
+from benchmarks.scoring.accuracy import load_sequence
 from runtime.errors import UserError
 from runtime.mot import MotRows, read_mot, read_sequence_info
 

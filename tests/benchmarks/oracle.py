@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks.metrics import SequenceData, sequence_from_frames
-from benchmarks.trackeval_peer import under_our_names
+from benchmarks.scoring.trackeval_peer import under_our_names
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 

@@ -10,8 +10,8 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from benchmarks.accuracy import Scheme, score_file, score_folder
 from benchmarks.cli import cli, main
+from benchmarks.scoring.accuracy import Scheme, score_file, score_folder
 from runtime.errors import UserError
 from tests.benchmarks.mot_folders import write_sequence
 from tests.benchmarks.oracle import trackeval_module

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from benchmarks.cold import cold_start, peak_memory, start_once
 from benchmarks.contenders import Contender, Recipe, Step
+from benchmarks.timing.cold import cold_start, peak_memory, start_once
 from runtime.errors import UserError
 from runtime.tracking.tracker import Tracker
 from runtime.types import Detections
@@ -56,7 +56,7 @@ def test_a_start_is_measured_in_a_process_of_its_own() -> None:
 
 def test_the_parents_memory_is_not_the_childs(monkeypatch: pytest.MonkeyPatch) -> None:
     ballast = np.ones(400 * 125_000)
-    monkeypatch.setattr("benchmarks.cold.STARTS", 1)
+    monkeypatch.setattr("benchmarks.timing.cold.STARTS", 1)
     assert cold_start(None, FRAMES, 25)["memory_mb"] < ballast.nbytes / 1e6
 
 
@@ -80,7 +80,7 @@ def test_figures_of_several_starts(monkeypatch: pytest.MonkeyPatch) -> None:
         {"load_ms": load, "first_frame_ms": 2.0, "memory_mb": memory}
         for load, memory in ((9.0, 50.0), (3.0, 20.0), (4.0, 20.0))
     )
-    monkeypatch.setattr("benchmarks.cold.start_once", lambda *_: next(starts))
+    monkeypatch.setattr("benchmarks.timing.cold.start_once", lambda *_: next(starts))
     found = cold_start(Recipes("idle", ""), FRAMES, 25)
     # Only the first process ran long enough to reach its peak.
     assert found == {"load_ms": 4.0, "first_frame_ms": 2.0, "memory_mb": 50.0}

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from benchmarks.cli import main
-from benchmarks.data import STAGES, measure, time_stages
+from benchmarks.records.data import STAGES, measure, time_stages
 from train.config import TrainConfig, load_config
 from train.data.loader import TrainingSet
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.distil import (
+from benchmarks.records.distil import (
     CONFIGS,
     Contender,
     as_detector,
@@ -19,7 +19,7 @@ from benchmarks.distil import (
     summary_markdown,
     write_comparison,
 )
-from benchmarks.frames import first_frames
+from benchmarks.timing.frames import first_frames
 from runtime.mot import SequenceInfo, write_sequence_info
 from runtime.opencv import cv2
 from runtime.tracking.tracker import Tracker

@@ -12,9 +12,9 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-import benchmarks.variants
+import benchmarks.records.variants
 from benchmarks.cli import cli
-from benchmarks.export import (
+from benchmarks.records.export import (
     CONFIG,
     MODELS,
     PRECISIONS,
@@ -23,8 +23,13 @@ from benchmarks.export import (
     tables,
     with_other_models,
 )
-from benchmarks.straightforward import PlainDetector, decode_maps, export_plainly, window_maximum
-from benchmarks.variants import PLAIN, ROUNDS, TOPK, Variant, time_in_turns, torch_forms
+from benchmarks.records.straightforward import (
+    PlainDetector,
+    decode_maps,
+    export_plainly,
+    window_maximum,
+)
+from benchmarks.records.variants import PLAIN, ROUNDS, TOPK, Variant, time_in_turns, torch_forms
 from export.reference import torch_detections
 from runtime.errors import UserError
 from runtime.types import Detections
@@ -81,7 +86,7 @@ def test_variants_take_turns_and_those_that_cannot_run_stay_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name in ("WARM_UP_SECONDS", "LEAST_SECONDS"):
-        monkeypatch.setattr(benchmarks.variants, name, 0)
+        monkeypatch.setattr(benchmarks.records.variants, name, 0)
     order: list[str] = []
 
     def variant(name: str) -> Variant:

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from benchmarks.alone import measure_alone
 from benchmarks.cli import cli
 from benchmarks.contenders import Contender, Recipe, Step, exported_models
-from benchmarks.environment import environment
-from benchmarks.frames import first_frames, generated_frames, source_sha256
-from benchmarks.latency import STAGES, describe, measure, time_in_turns
-from benchmarks.statistics import jitter, paired_ratio, ratio_of_ratios, summarise
-from benchmarks.throughput import throughput
+from benchmarks.timing.alone import measure_alone
+from benchmarks.timing.environment import environment
+from benchmarks.timing.frames import first_frames, generated_frames, source_sha256
+from benchmarks.timing.latency import STAGES, describe, measure, time_in_turns
+from benchmarks.timing.statistics import jitter, paired_ratio, ratio_of_ratios, summarise
+from benchmarks.timing.throughput import throughput
 from runtime.errors import UserError
 from runtime.files import file_sha256
 from runtime.tracking.tracker import Tracker
@@ -71,8 +71,8 @@ def test_environment_names_the_machine():
 def test_the_version_of_torch_is_told_without_importing_it():
     pytest.importorskip("torch")
     code = (
-        "import sys, benchmarks.latency\n"
-        "from benchmarks.environment import environment\n"
+        "import sys, benchmarks.timing.latency\n"
+        "from benchmarks.timing.environment import environment\n"
         "assert environment()['torch'] and 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -129,7 +129,7 @@ def test_a_short_source_is_used_whole(models, images):
 
 def test_several_models_by_command(models, images, tmp_path, monkeypatch):
     alone = {"load_ms": 77.0, "throughput_fps": 123.4}
-    monkeypatch.setattr("benchmarks.latency.measure_alone", lambda recipes, *_: [alone, {}])
+    monkeypatch.setattr("benchmarks.timing.latency.measure_alone", lambda recipes, *_: [alone, {}])
     target = tmp_path / "latency.json"
     arguments = ["--source", str(images), "--frames", "2", "--rounds", "2", "--threads", "1"]
     named = [f"big={models[1]}", str(models[0])]
@@ -166,7 +166,7 @@ class Scripted:
 
 
 def test_rounds_begin_with_each_in_turn_and_first_frames_do_not_count(monkeypatch):
-    monkeypatch.setattr("benchmarks.latency.SWITCH_SECONDS", 0)
+    monkeypatch.setattr("benchmarks.timing.latency.SWITCH_SECONDS", 0)
     log: list[str] = []
     frames = [np.full((2, 2, 3), value, np.uint8) for value in (7, 8, 9)]
     ms, clocks = time_in_turns([Scripted("a", log), Scripted("b", log)], frames, 25, rounds=2)
@@ -199,8 +199,8 @@ def test_overhead_is_paired_by_rounds_and_jitter_stays_within_them(models):
 
 
 def test_a_model_alone(models, images, monkeypatch):
-    monkeypatch.setattr("benchmarks.cold.STARTS", 1)
-    monkeypatch.setattr("benchmarks.throughput.RUN_SECONDS", 0.01)
+    monkeypatch.setattr("benchmarks.timing.cold.STARTS", 1)
+    monkeypatch.setattr("benchmarks.timing.throughput.RUN_SECONDS", 0.01)
     frames, fps = first_frames(images, 3)
     (entry,) = measure_alone(exported_models(models[:1]), frames, fps, threads=1)
     assert entry["memory_mb"] > entry["baseline_memory_mb"] > 10

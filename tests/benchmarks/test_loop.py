@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks import loop
 from benchmarks.association.crowd import make_crowd
+from benchmarks.records import loop
 from runtime.detector import Detector, load
 from runtime.errors import UserError
 from tests.runtime.conftest import write_video

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from benchmarks.contenders import ExportedModel
-from benchmarks.machine import clock_warnings, clocks, load_warnings, machine_facts
-from benchmarks.nvidia import Nvml, ask, gpu_clock_mhz, gpu_facts
-from benchmarks.power import EnergyLog, Meter, find_meters, is_measured, measure_energy
+from benchmarks.timing.machine import clock_warnings, clocks, load_warnings, machine_facts
+from benchmarks.timing.nvidia import Nvml, ask, gpu_clock_mhz, gpu_facts
+from benchmarks.timing.power import EnergyLog, Meter, find_meters, is_measured, measure_energy
 from tests.stub_model import write_stub_model
 
 
@@ -176,8 +176,8 @@ def test_power_is_integrated_and_a_silent_meter_counts_no_longer(jetson: Path) -
 
 
 def test_energy_of_a_frame(jetson: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmarks.power.SETTLE_SECONDS", 0)
-    monkeypatch.setattr("benchmarks.power.RUN_SECONDS", 0.05)
+    monkeypatch.setattr("benchmarks.timing.power.SETTLE_SECONDS", 0)
+    monkeypatch.setattr("benchmarks.timing.power.RUN_SECONDS", 0.05)
     file = tmp_path / "m.onnx"
     write_stub_model(file)
     frames = [np.zeros((48, 64, 3), np.uint8)]

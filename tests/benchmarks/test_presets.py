@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import presets
+from benchmarks.records import presets
 from runtime.tracking.config import PRESETS
 from runtime.types import Detections
 from tests.runtime.conftest import write_video

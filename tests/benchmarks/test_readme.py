@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks.cli import cli
-from benchmarks.tables import DOCUMENTS, PLACE, TABLES, fill, filled, table
+from benchmarks.records.tables import DOCUMENTS, PLACE, TABLES, fill, filled, table
 from runtime.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]

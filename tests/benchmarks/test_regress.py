@@ -17,8 +17,16 @@ from hypothesis import strategies as st
 
 from benchmarks.cli import cli
 from benchmarks.contenders import exported_models
-from benchmarks.latency import measure
-from benchmarks.regress import MAX_RATIO, NEW, Rounds, choose_models, compare, read_base, regress
+from benchmarks.timing.latency import measure
+from benchmarks.timing.regress import (
+    MAX_RATIO,
+    NEW,
+    Rounds,
+    choose_models,
+    compare,
+    read_base,
+    regress,
+)
 from runtime.errors import UserError
 from tests.stub_model import write_stub_model
 
@@ -116,7 +124,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def base(measured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of it that may be changed."""
-    monkeypatch.setattr("benchmarks.latency.SWITCH_SECONDS", 0)
+    monkeypatch.setattr("benchmarks.timing.latency.SWITCH_SECONDS", 0)
     shutil.copytree(measured, tmp_path, dirs_exist_ok=True)
     file = tmp_path / "base.json"
     file.write_text(file.read_text().replace(str(measured), str(tmp_path)))
@@ -168,9 +176,9 @@ def test_the_same_times_pass_and_slower_ones_fail(
         entry = entries.get(f"student{NEW}") or entries["student"]
         entry["frame_ms"] = [2 * value for value in entry["frame_ms"]]
 
-    monkeypatch.setattr("benchmarks.regress.measure", injected(lambda entries: None))
+    monkeypatch.setattr("benchmarks.timing.regress.measure", injected(lambda entries: None))
     assert run(base)[::2] == (0, "") and run(base, *option)[::2] == (0, "")
-    monkeypatch.setattr("benchmarks.regress.measure", injected(twice_as_slow))
+    monkeypatch.setattr("benchmarks.timing.regress.measure", injected(twice_as_slow))
     code, _, lines = run(base)
     assert code == 1 and lines.startswith("slower: student against teacher takes 2.000 times")
     code, table, lines = run(base, *option)
@@ -190,7 +198,7 @@ def test_slower_once_is_not_slower(base: Path, monkeypatch: pytest.MonkeyPatch) 
         entry = entries["student"]
         entry["frame_ms"] = [factor * value for value in entry["frame_ms"]]
 
-    monkeypatch.setattr("benchmarks.regress.measure", injected(slow_at_first))
+    monkeypatch.setattr("benchmarks.timing.regress.measure", injected(slow_at_first))
     assert run(base)[::2] == (0, "") and len(runs) == 2
     assert run(base)[::2] == (0, "") and len(runs) == 3
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.sequences import find_sequences, read_sequence, take_once
+from benchmarks.scoring.sequences import find_sequences, read_sequence, take_once
 from runtime.errors import UserError
 from tests.benchmarks.mot_folders import write_sequence
 from train.data.prepare.base import Options

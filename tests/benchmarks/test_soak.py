@@ -8,8 +8,8 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import soak
-from benchmarks.soak import measure_soak, print_soak, resident_kib, slope, visitors
+from benchmarks.records import soak
+from benchmarks.records.soak import measure_soak, print_soak, resident_kib, slope, visitors
 from runtime.errors import UserError
 from runtime.session import Session
 from runtime.tracking.tracker import Tracker

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks.cli import cli
-from benchmarks.submission import BENCHMARKS, required_names, submit
+from benchmarks.scoring.submission import BENCHMARKS, required_names, submit
 from runtime.errors import UserError
 from tests.benchmarks.mot_folders import BOXES, Parrot, write_sequence
 from tests.benchmarks.oracle import trackeval_module

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.accuracy import Scheme, load_sequence, score_file, score_folder
 from benchmarks.metrics import (
     Rules,
     combine,
@@ -17,7 +16,8 @@ from benchmarks.metrics import (
     sequence_from_frames,
     sequence_from_rows,
 )
-from benchmarks.trackeval_peer import under_our_names
+from benchmarks.scoring.accuracy import Scheme, load_sequence, score_file, score_folder
+from benchmarks.scoring.trackeval_peer import under_our_names
 from runtime.mot import MotRows, read_mot
 from tests.benchmarks.mot_folders import write_sequence
 from tests.benchmarks.oracle import (

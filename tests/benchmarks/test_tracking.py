@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from benchmarks.accuracy import Scheme, score_folder
-from benchmarks.sequences import find_sequences
-from benchmarks.tracking import measure_accuracy, track
+from benchmarks.scoring.accuracy import Scheme, score_folder
+from benchmarks.scoring.sequences import find_sequences
+from benchmarks.scoring.tracking import measure_accuracy, track
 from runtime.errors import UserError
 from tests.benchmarks.mot_folders import Parrot, write_sequence
 from train.data.prepare.base import Options

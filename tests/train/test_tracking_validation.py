@@ -12,7 +12,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from benchmarks.accuracy import score_file
+from benchmarks.scoring.accuracy import score_file
 from export.exporter import ExportConfig, export_model
 from runtime.errors import UserError
 from runtime.mot import SequenceInfo, read_mot, write_sequence_info

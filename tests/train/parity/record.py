@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.environment import environment
+from benchmarks.timing.environment import environment
 from tests.train.parity.formula import checkpoint, picture, sample_places
 from train.models import load_model
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 from benchmarks.contenders import ExportedModel, Recipe
-from benchmarks.loop import InMemory, pipeline_fps
+from benchmarks.records.loop import InMemory, pipeline_fps
 from runtime.detector import load
 from runtime.sources.base import Frame
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.accuracy import score_file
 from benchmarks.association.crowd import FPS, make_crowd, score
-from benchmarks.distil import as_detector
+from benchmarks.records.distil import as_detector
+from benchmarks.scoring.accuracy import score_file
 from runtime.console import markdown_table, print_table, progress
 from runtime.sinks import MotWriter
 from runtime.sources import open_source

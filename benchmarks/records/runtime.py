@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.environment import environment
-from benchmarks.steps import run_step
+from benchmarks.records.steps import run_step
+from benchmarks.timing.environment import environment
 from runtime.errors import UserError
 
 OUT = Path("out/runtime")
@@ -65,7 +65,7 @@ def make_model() -> Path:
     """Train and export the model, unless that is done, and return the ONNX file."""
     file = OUT / "nano.onnx"
     if not file.exists():
-        from benchmarks.export import train
+        from benchmarks.records.export import train
 
         train("nano", OUT, PICTURES)
         run_step("kd-export", OUT / "nano", "-o", OUT, "--name", "nano", "--size", SIZE)
@@ -79,11 +79,11 @@ def measure_part(part: str, model: Path | None, original: Path | None) -> dict[s
 
         return {"association": measure_association(original=original)}
     if part == "presets":
-        from benchmarks.presets import measure_presets
+        from benchmarks.records.presets import measure_presets
 
         return {"presets": measure_presets()}
     if part == "soak":
-        from benchmarks.soak import measure_soak
+        from benchmarks.records.soak import measure_soak
 
         return {"soak": measure_soak()}
     assert model is not None
@@ -91,7 +91,7 @@ def measure_part(part: str, model: Path | None, original: Path | None) -> dict[s
         from benchmarks.faults import measure_faults
 
         return {"faults": measure_faults(model, VIDEO)}
-    from benchmarks.loop import measure_share, measure_throughput
+    from benchmarks.records.loop import measure_share, measure_throughput
 
     threads = sorted({1, os.cpu_count() or 1})
     return {
@@ -104,9 +104,9 @@ def print_record(record: dict[str, Any]) -> None:
     """Print what ``measure`` returned on standard output."""
     from benchmarks.association.measure import print_association
     from benchmarks.faults import print_faults
-    from benchmarks.loop import print_loop
-    from benchmarks.presets import print_presets
-    from benchmarks.soak import print_soak
+    from benchmarks.records.loop import print_loop
+    from benchmarks.records.presets import print_presets
+    from benchmarks.records.soak import print_soak
 
     if "association" in record:
         print_association(record["association"])

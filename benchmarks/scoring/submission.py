@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.contenders import Contender
-from benchmarks.sequences import (
+from benchmarks.scoring.sequences import (
     DETECTORS,
     IMAGES,
     Sequence,
@@ -21,7 +21,7 @@ from benchmarks.sequences import (
     scene_of,
     take_once,
 )
-from benchmarks.tracking import track
+from benchmarks.scoring.tracking import track
 from runtime.console import progress
 from runtime.errors import UserError
 from runtime.files import atomic_path, output_directory

@@ -24,7 +24,7 @@ from benchmarks.metrics import (
     sequence_from_rows,
 )
 from benchmarks.metrics.counting import PEDESTRIAN
-from benchmarks.sequences import Sequence, find_sequences, scene_of
+from benchmarks.scoring.sequences import Sequence, find_sequences, scene_of
 from runtime.errors import UserError
 from runtime.mot import MotRows, check_unique_ids, read_mot, read_sequence_info
 

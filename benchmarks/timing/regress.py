@@ -19,9 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.contenders import ExportedModel, exported_models
-from benchmarks.frames import source_sha256
-from benchmarks.latency import measure
-from benchmarks.statistics import Ratio, paired_ratio, ratio_of_ratios
+from benchmarks.timing.frames import source_sha256
+from benchmarks.timing.latency import measure
+from benchmarks.timing.statistics import Ratio, paired_ratio, ratio_of_ratios
 from runtime.console import print_table, warn
 from runtime.errors import UserError
 from runtime.files import existing_file, file_sha256
@@ -78,7 +78,7 @@ class Rounds:
 
     @classmethod
     def of(cls, result: dict[str, Any]) -> Rounds:
-        """Read what ``benchmarks.latency.measure`` returned."""
+        """Read what ``benchmarks.timing.latency.measure`` returned."""
         count = result["settings"]["rounds"]
         totals, overheads = {}, {}
         for entry in result["models"]:

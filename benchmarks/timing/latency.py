@@ -12,13 +12,13 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.alone import measure_alone
 from benchmarks.contenders import STAGES as OWN_STAGES
 from benchmarks.contenders import Contender, ExportedModel, Recipe, Step
-from benchmarks.environment import environment
-from benchmarks.frames import first_frames, source_sha256
-from benchmarks.machine import clock_warnings, clocks, load_warnings
-from benchmarks.statistics import jitter, paired_ratio, summarise
+from benchmarks.timing.alone import measure_alone
+from benchmarks.timing.environment import environment
+from benchmarks.timing.frames import first_frames, source_sha256
+from benchmarks.timing.machine import clock_warnings, clocks, load_warnings
+from benchmarks.timing.statistics import jitter, paired_ratio, summarise
 from runtime.console import print_table, progress, warn
 from runtime.files import file_sha256
 from runtime.sources.base import Frame
@@ -60,7 +60,7 @@ class Timings(NamedTuple):
 
     Attributes:
         ms: Of each contender ``[rounds, frames, stages]`` in milliseconds; stages are ``STAGES``.
-        clocks: ``before`` and ``after``, see ``benchmarks.machine.clocks``.
+        clocks: ``before`` and ``after``, see ``benchmarks.timing.machine.clocks``.
     """
 
     ms: list[FloatArray]

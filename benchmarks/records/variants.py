@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.straightforward import PlainDetector, export_plainly
+from benchmarks.records.straightforward import PlainDetector, export_plainly
 from export.parity import Reference, compare, detect_all
 from export.reference import torch_detect
 from runtime.console import progress

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from benchmarks.nvidia import Ask, ask, gpu_clock_mhz
+from benchmarks.timing.nvidia import Ask, ask, gpu_clock_mhz
 
 ROOT = Path("/")
 CLOCK_CHANGE = 0.1
@@ -62,7 +62,7 @@ def load_warnings(surroundings: dict[str, Any]) -> list[str]:
     """Return a line if the machine was busy before the measurement began.
 
     Args:
-        surroundings: What ``benchmarks.environment.environment`` told.
+        surroundings: What ``benchmarks.timing.environment.environment`` told.
 
     Examples:
         >>> load_warnings({"load_average": [0.2, 0.1, 0.1], "cores": 2})

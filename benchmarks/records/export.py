@@ -17,10 +17,8 @@ from typing import Any, get_args
 
 import torch
 
-from benchmarks.environment import environment
-from benchmarks.statistics import paired_ratio
-from benchmarks.steps import run_step
-from benchmarks.variants import (
+from benchmarks.records.steps import run_step
+from benchmarks.records.variants import (
     PLAIN,
     ROUNDS,
     TOPK,
@@ -31,6 +29,8 @@ from benchmarks.variants import (
     time_in_turns,
     torch_forms,
 )
+from benchmarks.timing.environment import environment
+from benchmarks.timing.statistics import paired_ratio
 from export.exporter import ExportConfig, Precision, export_model
 from export.parity import Reference
 from export.reference import torch_reference
@@ -45,7 +45,7 @@ from runtime.version import __version__
 from train.models import TrackingModel, load_model
 
 OUT = Path("out/export")
-CONFIG = Path(__file__).parent / "configs" / "export" / "model.yaml"
+CONFIG = Path(__file__).parents[1] / "configs" / "export" / "model.yaml"
 VIDEO = Path("../shared/data/PETS09-S2L1/vtest.avi")
 # Pictures to train on, as many as a few minutes allow; from scratch a small model needs more.
 MODELS = {"dla_34": 800, "hrnet_18": 800, "yolov5s": 3000, "nano": 30000}

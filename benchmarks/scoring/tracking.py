@@ -12,9 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.accuracy import PEDESTRIANS, Scheme, score_sequences
 from benchmarks.contenders import Contender, exported_models
-from benchmarks.sequences import Sequence
+from benchmarks.scoring.accuracy import PEDESTRIANS, Scheme, score_sequences
+from benchmarks.scoring.sequences import Sequence
 from runtime.console import progress, warn
 from runtime.errors import UserError
 from runtime.files import atomic_path, output_directory

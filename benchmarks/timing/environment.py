@@ -10,8 +10,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import machine_facts
-from benchmarks.nvidia import gpu_facts
+from benchmarks.timing.machine import machine_facts
+from benchmarks.timing.nvidia import gpu_facts
 from runtime.version import __version__
 
 # Of torch only the version that is installed: importing it takes seconds and hundreds of megabytes.
@@ -63,7 +63,7 @@ def cpu_name() -> str:
 
 def git_commit() -> str | None:
     """Return the commit of the checkout this package runs from, ``+`` behind it if changed."""
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     # An installed package may lie inside some other project's checkout.
     if not (root / ".git").exists():
         return None

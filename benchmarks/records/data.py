@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from torch.utils.data import Dataset
 
-from benchmarks.environment import environment
-from benchmarks.statistics import paired_ratio, summarise
+from benchmarks.timing.environment import environment
+from benchmarks.timing.statistics import paired_ratio, summarise
 from runtime.console import print_table, progress
 from train.config import TrainConfig
 from train.data.batch import collate

@@ -21,7 +21,7 @@ def metrics(people: int, frames: int, rounds: int, json_file: Path | None) -> No
     Both read the same files in turns and give all figures; the largest difference between any two
     is told as well.
     """
-    from benchmarks.scoring_speed import measure, print_speed
+    from benchmarks.scoring.speed import measure, print_speed
 
     check_output(json_file)
     result = measure(people, frames, rounds)
@@ -53,7 +53,7 @@ def data(
     Pictures per second with its loader processes, against the same processes decoding the same
     pictures and doing nothing else; and the time per picture of each stage in one process.
     """
-    from benchmarks.data import measure, print_throughput
+    from benchmarks.records.data import measure, print_throughput
     from train.config import load_config
 
     check_output(json_file)
@@ -72,7 +72,7 @@ def distil(threads: int | None, json_file: Path | None) -> None:
     footage and the ONNX teachers in ../shared, and write to out/distil, where what is finished is
     not made again.
     """
-    from benchmarks.distil import measure, print_record
+    from benchmarks.records.distil import measure, print_record
 
     check_output(json_file)
     record = measure(threads)
@@ -96,7 +96,7 @@ def export_forms(
     """
     import json
 
-    from benchmarks.export import MODELS, measure, print_record, with_other_models
+    from benchmarks.records.export import MODELS, measure, print_record, with_other_models
 
     unknown = set(models) - set(MODELS)
     if unknown:
@@ -123,7 +123,7 @@ def runtime_loop(
     network alone; the presets on the same detections. A soak run tells whether memory or time grow,
     and faults of all kinds are tried on kd-run. The footage in ../shared is used.
     """
-    from benchmarks.runtime import PARTS, measure, print_record
+    from benchmarks.records.runtime import PARTS, measure, print_record
 
     check_output(json_file)
     record = measure(model, original, parts or PARTS)
@@ -138,7 +138,7 @@ def tables(documents: tuple[Path, ...]) -> None:
 
     Without DOCUMENTS those of this checkout are taken, README.md and benchmarks/results/README.md.
     """
-    from benchmarks.tables import DOCUMENTS, fill
+    from benchmarks.records.tables import DOCUMENTS, fill
 
     for document in documents or DOCUMENTS:
         click.echo(f"{document}: {'written anew' if fill(document) else 'as measured'}")

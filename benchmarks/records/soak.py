@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.environment import environment
-from benchmarks.statistics import summarise
+from benchmarks.timing.environment import environment
+from benchmarks.timing.statistics import summarise
 from runtime.console import print_table
 from runtime.detector import Detector
 from runtime.engines import Engine

@@ -18,12 +18,12 @@ import numpy as np
 import numpy.typing as npt
 import yaml
 
-from benchmarks.accuracy import score_file
 from benchmarks.contenders import Step
-from benchmarks.environment import environment
-from benchmarks.frames import first_frames
-from benchmarks.latency import round_medians, time_in_turns
-from benchmarks.steps import imagenet_weights, run_step
+from benchmarks.records.steps import imagenet_weights, run_step
+from benchmarks.scoring.accuracy import score_file
+from benchmarks.timing.environment import environment
+from benchmarks.timing.frames import first_frames
+from benchmarks.timing.latency import round_medians, time_in_turns
 from runtime.console import markdown_table, print_table
 from runtime.detector import load
 from runtime.errors import UserError
@@ -42,7 +42,7 @@ from train.teachers.onnx import OnnxTeacherModel
 
 # The configurations name it.
 OUT = Path("out/distil")
-CONFIGS = Path(__file__).parent / "configs" / "distil"
+CONFIGS = Path(__file__).parents[1] / "configs" / "distil"
 TEACHER_FOLDER = "teacher-fairmot"
 METRICS = ("MOTA", "IDF1", "HOTA", "recall", "precision")
 COLUMNS = ("setting", "MOTA", "IDF1", "HOTA", "recall", "precision", "parameters", "ms per frame")

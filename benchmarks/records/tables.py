@@ -12,17 +12,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import distil, export, summary
 from benchmarks.association.measure import association_summary
 from benchmarks.compare import comparison_markdown
 from benchmarks.faults import faults_markdown
-from benchmarks.loop import share_markdown, throughput_markdown
-from benchmarks.presets import presets_markdown
-from benchmarks.scoring_speed import speed_markdown
+from benchmarks.records import distil, export, summary
+from benchmarks.records.loop import share_markdown, throughput_markdown
+from benchmarks.records.presets import presets_markdown
+from benchmarks.scoring.speed import speed_markdown
 from runtime.errors import UserError
 from runtime.files import atomic_path, existing_file
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parents[1] / "results"
 # Quoted in these files of a checkout.
 DOCUMENTS = (Path("README.md"), Path("benchmarks/results/README.md"))
 PLACE = re.compile(r"(<!-- table: (?P<name>[\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)

@@ -12,8 +12,8 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from benchmarks.contenders import Contender
-from benchmarks.machine import ROOT, read_number, read_text
-from benchmarks.nvidia import Nvml
+from benchmarks.timing.machine import ROOT, read_number, read_text
+from benchmarks.timing.nvidia import Nvml
 from runtime.sources.base import Frame
 
 # RAPL renews its counter each millisecond, the INA3221 of a Jetson its mean every few.

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.association.crowd import make_crowd
-from benchmarks.frames import generated_frames
-from benchmarks.statistics import paired_ratio, summarise
+from benchmarks.timing.frames import generated_frames
+from benchmarks.timing.statistics import paired_ratio, summarise
 from runtime.console import markdown_table, print_table, progress
 from runtime.detector import Detector, load
 from runtime.engines import Engine

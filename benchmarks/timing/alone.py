@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.cold import cold_start, start_once
 from benchmarks.contenders import Recipe
-from benchmarks.power import is_measured, measure_energy
-from benchmarks.throughput import throughput
+from benchmarks.timing.cold import cold_start, start_once
+from benchmarks.timing.power import is_measured, measure_energy
+from benchmarks.timing.throughput import throughput
 from runtime.console import progress
 from runtime.sources.base import Frame
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.accuracy import load_sequence, score_file
 from benchmarks.association.crowd import FPS, make_crowd
-from benchmarks.environment import environment
 from benchmarks.metrics import evaluate
-from benchmarks.statistics import paired_ratio
-from benchmarks.trackeval_peer import largest_difference, trackeval_scorers
+from benchmarks.scoring.accuracy import load_sequence, score_file
+from benchmarks.scoring.trackeval_peer import largest_difference, trackeval_scorers
+from benchmarks.timing.environment import environment
+from benchmarks.timing.statistics import paired_ratio
 from runtime.console import markdown_table, print_table, progress
 from runtime.mot import SequenceInfo, write_sequence_info
 from runtime.tracking.tracker import Tracker

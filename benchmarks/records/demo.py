@@ -1,7 +1,7 @@
 """``make demo``: the whole way from footage to a report, by the commands a user would type.
 
-Run as ``python -m benchmarks.demo``. Each step is printed as a command before it runs, so that it
-can be repeated or changed by hand.
+Run as ``python -m benchmarks.records.demo``. Each step is printed as a command before it runs, so
+that it can be repeated or changed by hand.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any
 
 import click
 
-from benchmarks.steps import imagenet_weights, run_step
-from benchmarks.summary import SUMMARY_COLUMNS, summary_cells
+from benchmarks.records.steps import imagenet_weights, run_step
+from benchmarks.records.summary import SUMMARY_COLUMNS, summary_cells
 from runtime.console import print_table, run_command
 
 # Pictures each model is trained on, chosen so that everything fits in ten minutes on two cores. All
@@ -266,7 +266,7 @@ def show(out: Path, summary: dict[str, Any]) -> None:
     )
 
 
-main = run_command(cli, "python -m benchmarks.demo")
+main = run_command(cli, "python -m benchmarks.records.demo")
 
 if __name__ == "__main__":
     main()

@@ -1,0 +1,1 @@
+"""Contenders over sequences: their result files, their figures, and submissions."""

@@ -1,0 +1,1 @@
+"""Time, memory and energy of contenders on this machine, and whether they got worse."""
