@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,11 +17,11 @@ from benchmarks.scoring.tracking import contender_folder, measure_accuracy
 from benchmarks.timing.alone import measure_alone
 from benchmarks.timing.environment import environment
 from benchmarks.timing.frames import first_frames
-from benchmarks.timing.latency import WARM_UP_FRAMES, files_of, time_contenders
+from benchmarks.timing.latency import WARM_UP_FRAMES, files_of, print_ratios, time_contenders
 from benchmarks.timing.statistics import paired_ratio
 from runtime.console import markdown_table, print_table
 from runtime.errors import UserError
-from runtime.files import atomic_path, output_directory
+from runtime.files import output_directory, write_json
 
 RECORD = "compare.json"
 PAGE = "report.html"
@@ -158,12 +157,6 @@ def precision_pairs(latency: dict[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON file, whole or not at all."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-
-
 def cells(entry: dict[str, Any]) -> tuple[str, ...]:
     """Format one contender's row: ratios, switches, median ms of each stage, size of its networks.
 
@@ -192,13 +185,4 @@ def print_comparison(record: dict[str, Any]) -> None:
     names = ", ".join(record["sequences"])
     title = f"Accuracy on {names}; median ms per frame on {settings['source']}"
     print_table(title, COLUMNS, [cells(entry) for entry in record["contenders"]])
-    if record["comparisons"]:
-        rows = [
-            [f"{entry['first']} / {entry['other']}", entry["ratio"], entry["low"], entry["high"]]
-            for entry in record["comparisons"]
-        ]
-        print_table(
-            "Time ratio over paired rounds, 95 % bootstrap interval",
-            ("contenders", "ratio", "low", "high"),
-            rows,
-        )
+    print_ratios(record["comparisons"])

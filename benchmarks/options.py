@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from runtime import files
+
 FILE = click.Path(path_type=Path)
 POSITIVE = click.IntRange(min=1)
 BACKEND = click.option(
@@ -42,19 +44,12 @@ class Numbers(click.ParamType):
 def check_output(path: Path | None) -> None:
     """Fail before the work, not after it, if the file could not be written."""
     if path is not None:
-        from runtime.files import output_directory
-
-        output_directory(path.parent)
+        files.output_directory(path.parent)
 
 
 def write_json(path: Path | None, content: dict[str, Any]) -> None:
     """Write a record, if a file for it was named, and say so."""
     if path is None:
         return
-    import json
-
-    from runtime.files import atomic_path
-
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    files.write_json(path, content)
     click.echo(f"wrote {path}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.engines import Engine
-from runtime.files import atomic_path
+from runtime.files import write_json
 from runtime.preprocess import Preprocessor, letterbox_geometry, preprocessor_for
 from runtime.tracking.association import Pairs, assign, overlapping
 from runtime.tracking.config import TrackerConfig
@@ -196,8 +195,7 @@ class ParityResult:
 
     def save(self, path: Path) -> None:
         """Write ``parity.json``."""
-        with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
+        write_json(path, self.to_dict())
 
 
 def compare(

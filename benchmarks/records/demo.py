@@ -223,7 +223,7 @@ def summarise(out: Path, test: Path, seconds: float) -> dict[str, Any]:
         ``rows`` with name, role, MOTA, IDF1, HOTA, parameters and ms per frame of each model, the
         ``sequence``, the ``minutes`` the demo took, its ``command`` and the ``environment``.
     """
-    from runtime.files import atomic_path
+    from runtime.files import write_json
 
     record = json.loads((out / "compare.json").read_text(encoding="utf-8"))
     rows = []
@@ -240,8 +240,7 @@ def summarise(out: Path, test: Path, seconds: float) -> dict[str, Any]:
         "command": "make demo",
         "environment": record["environment"],
     }
-    with atomic_path(out / "summary.json") as temporary:
-        temporary.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    write_json(out / "summary.json", summary)
     return summary
 
 

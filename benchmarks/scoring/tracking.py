@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import tempfile
 import time
@@ -17,7 +16,7 @@ from benchmarks.scoring.accuracy import PEDESTRIANS, Scheme, score_sequences
 from benchmarks.scoring.sequences import Sequence
 from runtime.console import progress, warn
 from runtime.errors import UserError
-from runtime.files import atomic_path, output_directory
+from runtime.files import atomic_path, output_directory, write_json
 
 
 def track(
@@ -122,8 +121,7 @@ def measure_accuracy(
                 figures.get("sequences", ()), sequences, seconds, strict=False
             ):
                 one["fps"] = _rate(len(sequence), spent)
-            with atomic_path(folder / "accuracy.json") as temporary:
-                temporary.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+            write_json(folder / "accuracy.json", figures)
             measured[name] = figures
     return measured
 

@@ -319,13 +319,19 @@ def print_latency(result: dict[str, Any]) -> None:
         [headings[index] for index in shown],
         [[row[index] for index in shown] for row in rows],
     )
-    if result["comparisons"]:
-        rows = [
-            [f"{entry['first']} / {entry['other']}", entry["ratio"], entry["low"], entry["high"]]
-            for entry in result["comparisons"]
-        ]
-        print_table(
-            "Time ratio over paired rounds, 95 % bootstrap interval",
-            ("models", "ratio", "low", "high"),
-            rows,
-        )
+    print_ratios(result["comparisons"])
+
+
+def print_ratios(comparisons: Sequence[dict[str, Any]]) -> None:
+    """Print what ``compare_with_first`` returned on standard output, if anything."""
+    if not comparisons:
+        return
+    rows = [
+        [f"{entry['first']} / {entry['other']}", entry["ratio"], entry["low"], entry["high"]]
+        for entry in comparisons
+    ]
+    print_table(
+        "Time ratio over paired rounds, 95 % bootstrap interval",
+        ("models", "ratio", "low", "high"),
+        rows,
+    )

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from runtime.errors import UserError
-from runtime.files import atomic_path, file_sha256
+from runtime.files import file_sha256, write_json
 from runtime.model_info import METADATA_KEY, ModelInfo
 
 if TYPE_CHECKING:
@@ -81,8 +81,7 @@ class EngineSidecar:
             UserError: It cannot be written.
         """
         path = sidecar_path(engine)
-        with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n")
+        write_json(path, dataclasses.asdict(self))
         return path
 
     @classmethod

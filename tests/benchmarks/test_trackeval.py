@@ -195,6 +195,8 @@ def random_rows(seed: int, frames: int, columns: tuple[int, ...]) -> tuple[MotRo
     for count in random.integers(0, 9, 2):
         numbers = np.repeat(np.arange(1, frames + 1), count)
         boxes = 20 * random.integers(0, 4, (len(numbers), 4)) + random.normal(0, 3, (1, 4))
+        # No two alike: which of two equal boxes is matched, the definitions leave open.
+        boxes += random.uniform(-1, 1, boxes.shape)
         boxes[:, 2:] = np.abs(boxes[:, 2:]) + 20
         # An identity keeps its class, as trackers do.
         classes = np.tile(random.choice(columns, count), frames)

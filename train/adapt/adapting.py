@@ -15,7 +15,13 @@ from pydantic import TypeAdapter, ValidationError
 
 from runtime.console import console
 from runtime.errors import UserError
-from runtime.files import atomic_path, existing_file, file_sha256, output_directory
+from runtime.files import (
+    atomic_path,
+    existing_file,
+    file_sha256,
+    output_directory,
+    write_json,
+)
 from train.adapt.gate import (
     Decision,
     Judgement,
@@ -92,7 +98,7 @@ def adapt(settings: AdaptSettings, out: Path, *, overwrite: bool = False) -> dic
     before = judge(student, parts, truth)
     record |= {"before": asdict(before)}
     reserve = 1.5 * (minutes() - before_judging)
-    _write(directory / RECORD_FILE, record | {"minutes": minutes()})
+    write_json(directory / RECORD_FILE, record | {"minutes": minutes()})
     left = settings.hours * 60 - minutes() - reserve
     config = _configuration(settings, parts, student, left, seconds, directory)
     new_file = _train(config, directory)
@@ -107,7 +113,7 @@ def adapt(settings: AdaptSettings, out: Path, *, overwrite: bool = False) -> dic
         "reason": decision.reason,
         "minutes": minutes(),
     }
-    _write(directory / RECORD_FILE, record)
+    write_json(directory / RECORD_FILE, record)
     show(record)
     return record
 
@@ -162,7 +168,7 @@ def _begin(
     for name in (RECORD_FILE, CONFIG_FILE, MODEL_FILE):
         (directory / name).unlink(missing_ok=True)
     shutil.rmtree(directory / TRAINING, ignore_errors=True)
-    _write(file, fresh)
+    write_json(file, fresh)
     return fresh
 
 
@@ -198,11 +204,6 @@ def _train(config: TrainConfig, directory: Path) -> Path:
     """Train, from the last checkpoint if there is one."""
     folder = output_directory(directory / TRAINING)
     return Trainer(config, folder, resume=(folder / STATE_FILE).exists()).run()
-
-
-def _write(file: Path, content: dict[str, Any]) -> None:
-    with atomic_path(file) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def show(record: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from runtime.errors import UserError
-from runtime.files import atomic_path, existing_file
+from runtime.files import atomic_path, existing_file, write_json
 
 INDEX_FILE = "dataset.json"
 FORMAT = 1
@@ -77,8 +77,7 @@ class DatasetIndex:
         """Write the index, whole or not at all; list files must be there already."""
         content: dict[str, Any] = {"format": FORMAT, **asdict(self)}
         del content["root"]
-        with atomic_path(file or self.root / INDEX_FILE) as temporary:
-            temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        write_json(file or self.root / INDEX_FILE, content)
 
 
 def read_index(path: str | os.PathLike[str]) -> DatasetIndex:

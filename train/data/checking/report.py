@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.console import print_table
-from runtime.files import atomic_path
+from runtime.files import write_json
 from train.data.checking.findings import Findings
 from train.data.checking.inspecting import Inspection
 
@@ -93,8 +92,7 @@ class Report:
                 for fault, finding in self.findings.ordered()
             ],
         }
-        with atomic_path(file) as temporary:
-            temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        write_json(file, content)
 
 
 def split_numbers(inspection: Inspection, pictures: npt.NDArray[np.int64]) -> SplitNumbers:
