@@ -7,8 +7,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from benchmarks.contenders import Recipe
 from benchmarks.report import write_report
 from benchmarks.report.precision import base_name
@@ -17,7 +15,13 @@ from benchmarks.scoring.tracking import contender_folder, measure_accuracy
 from benchmarks.timing.alone import measure_alone
 from benchmarks.timing.environment import environment
 from benchmarks.timing.frames import first_frames
-from benchmarks.timing.latency import WARM_UP_FRAMES, files_of, print_ratios, time_contenders
+from benchmarks.timing.latency import (
+    entry_medians,
+    files_of,
+    print_ratios,
+    settings_of,
+    time_contenders,
+)
 from benchmarks.timing.statistics import paired_ratio
 from runtime.console import markdown_table, print_table
 from runtime.errors import UserError
@@ -76,21 +80,15 @@ def compare(
     with ExitStack() as stack:
         contenders = [stack.enter_context(recipe.open(backend, threads)) for recipe in recipes]
         scored = [one for one in contenders if one.trained]
+        if not scored:
+            raise UserError("no contender has weights: there is nothing to put on the page")
         accuracy = measure_accuracy(scored, sequences, out)
         latency = time_contenders(contenders, pictures, fps, rounds, surroundings)
     if alone:
         extras = measure_alone(recipes, pictures, fps, threads, backend)
         for entry, extra in zip(latency["models"], extras, strict=True):
             entry |= extra
-    latency["settings"] = {
-        "source": sequences[0].name,
-        "frame_size_wh": [pictures[0].shape[1], pictures[0].shape[0]],
-        "frames_per_round": len(pictures),
-        "rounds": rounds,
-        "warm_up_frames": min(WARM_UP_FRAMES, len(pictures)),
-        "backend": backend,
-        "threads": threads,
-    }
+    latency["settings"] = settings_of(sequences[0].name, pictures, rounds, backend, threads)
     latency["comparisons"] += precision_pairs(latency)
     latency["files"] = files_of(recipes, sequences[0].path)
     folders, untrained = [], []
@@ -103,8 +101,6 @@ def compare(
         folders.append(folder)
         write_json(folder / "latency.json", latency)
         write_json(folder / "run.json", {"name": recipe.name, "role": recipe.role})
-        if entry["parity"]:
-            write_json(folder / "parity.json", entry["parity"])
     notes = " ".join([notes, *untrained]).strip()
     record = {
         "contenders": [
@@ -122,8 +118,6 @@ def compare(
     }
     write_json(out / RECORD, record)
     sources = [sequence.path for sequence in sequences]
-    if not folders:
-        raise UserError("no contender has weights: there is nothing to put on the page")
     write_report(folders, out / PAGE, title=title, sources=sources, command=command, notes=notes)
     return record
 
@@ -138,10 +132,7 @@ def precision_pairs(latency: dict[str, Any]) -> list[dict[str, Any]]:
         Entries for ``comparisons``, but those with the first model, which are there.
     """
     count = latency["settings"]["rounds"]
-    medians = {
-        entry["model"]: np.median(np.reshape(entry["frame_ms"], (count, -1)), axis=1)
-        for entry in latency["models"]
-    }
+    medians = {entry["model"]: entry_medians(entry, count) for entry in latency["models"]}
     first = latency["models"][0]["model"]
     found = []
     for full in latency["models"]:

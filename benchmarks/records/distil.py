@@ -213,7 +213,7 @@ def open_onnx_teachers(config: CompareConfig, threads: int | None) -> list[Conte
                         name,
                         None,
                         count_parameters(kind),
-                        as_detector(OnnxTeacherModel(kind, threads)),
+                        OnnxTeacherModel(kind, threads).detect,
                         lambda fps: Tracker(fps=fps, config=settings),
                     )
                     for name, kind in {
@@ -222,17 +222,6 @@ def open_onnx_teachers(config: CompareConfig, threads: int | None) -> list[Conte
                     }.items()
                 ]
     return []
-
-
-def as_detector(model: OnnxTeacherModel) -> Callable[[Frame], Detections]:
-    """Return what a teacher sees as detections."""
-
-    def detect(frame: Frame) -> Detections:
-        seen = model(frame)
-        embeddings = seen.embeddings.astype(np.float32) if model.embedding_dim else None
-        return Detections(seen.boxes_xyxy, seen.scores, embeddings, seen.classes)
-
-    return detect
 
 
 def count_parameters(config: OnnxTeacherConfig) -> int:

@@ -6,7 +6,7 @@ import itertools
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,16 @@ import numpy.typing as npt
 from benchmarks.association.crowd import make_crowd
 from benchmarks.timing.frames import generated_frames
 from benchmarks.timing.statistics import paired_ratio, summarise
+from benchmarks.timing.throughput import InMemory, pipeline_fps
 from runtime.console import markdown_table, print_table, progress
 from runtime.detector import Detector, load
 from runtime.engines import Engine
 from runtime.errors import UserError
 from runtime.opencv import cv2
-from runtime.pipeline import Pipeline, make_tracker
+from runtime.pipeline import make_tracker
 from runtime.preprocess import letterbox_geometry
 from runtime.sinks import open_sinks
-from runtime.sources import FrameSource, open_source
+from runtime.sources import open_source
 from runtime.sources.base import Frame
 from runtime.types import Detections
 
@@ -41,19 +42,6 @@ THROUGHPUT_COLUMNS = ("threads", "way", "frames per second", "of the network alo
 ALONE = "the network alone"
 
 Outputs = dict[str, npt.NDArray[np.generic]]
-
-
-class InMemory(FrameSource):
-    """Frames that were decoded beforehand, round and round."""
-
-    def __init__(self, frames: Sequence[Frame], length: int, fps: float) -> None:
-        self.name, self.fps, self.length = "memory", fps, length
-        self.size_wh = (frames[0].shape[1], frames[0].shape[0])
-        self._frames = frames
-
-    def __iter__(self) -> Iterator[Frame]:
-        """Yield ``length`` frames."""
-        return itertools.islice(itertools.cycle(self._frames), self.length)
 
 
 class CrowdEngine(Engine):
@@ -252,34 +240,6 @@ def _network_fps(detector: Detector) -> float:
     for _ in range(THROUGHPUT_FRAMES):
         detector.engine.run(frames)
     return THROUGHPUT_FRAMES / (time.perf_counter() - start)
-
-
-def pipeline_fps(
-    detector: Detector,
-    source: FrameSource,
-    frames: int,
-    warm_up: int,
-    write: Callable[..., object] = lambda _: None,
-) -> float:
-    """Return the frames per second of the pipeline, from result to result.
-
-    Args:
-        detector: Loaded for a pipeline.
-        source: Has as many frames as are asked for.
-        frames: How many are timed.
-        warm_up: How many come before, untimed; at least one.
-        write: What becomes of each result.
-    """
-    pipeline = Pipeline(
-        [source], detector, [make_tracker(detector, source.fps)], max_frames=frames + warm_up
-    )
-    start = 0.0
-    count = 0
-    for count, result in enumerate(pipeline, 1):
-        write(result)
-        if count == warm_up:
-            start = time.perf_counter()
-    return (count - warm_up) / (time.perf_counter() - start)
 
 
 def _decoding_fps(detector: Detector, video: Path, folder: Path | None = None) -> float:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.association.crowd import FPS, make_crowd, score
-from benchmarks.records.distil import as_detector
 from benchmarks.scoring.accuracy import score_file
 from runtime.console import markdown_table, print_table, progress
 from runtime.sinks import MotWriter
@@ -74,7 +73,7 @@ def detect_all(sequence: Path) -> tuple[list[Detections], float]:
             "embedder": {"path": MODELS / "person-reid-0248.onnx"},
         }
     )
-    detect = as_detector(OnnxTeacherModel(teacher))
+    detect = OnnxTeacherModel(teacher).detect
     with open_source(sequence) as source:
         return [detect(frame) for frame in source], source.fps
 

@@ -168,6 +168,18 @@ def round_medians(ms: FloatArray, stage: int = -1) -> FloatArray:
     return medians
 
 
+def entry_medians(entry: dict[str, Any], rounds: int) -> FloatArray:
+    """Return what ``round_medians`` returns of the totals, from an entry of ``latency.json``.
+
+    Raises:
+        KeyError: It has no ``frame_ms``.
+        ValueError: These are no such number of rounds.
+    """
+    frames = np.asarray(entry["frame_ms"], np.float64).reshape(rounds, -1)
+    medians: FloatArray = np.median(frames, axis=1)
+    return medians
+
+
 def compare_with_first(names: Sequence[str], ms: Sequence[FloatArray]) -> list[dict[str, Any]]:
     """Compare the first contender with each other one over paired rounds.
 
@@ -260,19 +272,35 @@ def measure(
         extras = measure_alone(recipes, pictures, fps, threads, backend)
         for entry, extra in zip(found["models"], extras, strict=True):
             entry |= extra
-    height, width = pictures[0].shape[:2]
+    name = Path(source).name if source else "generated pattern"
     return {
         **found,
-        "settings": {
-            "source": Path(source).name if source else "generated pattern",
-            "frame_size_wh": [width, height],
-            "frames_per_round": len(pictures),
-            "rounds": rounds,
-            "warm_up_frames": min(WARM_UP_FRAMES, len(pictures)),
-            "backend": backend,
-            "threads": threads,
-        },
+        "settings": settings_of(name, pictures, rounds, backend, threads),
         "files": files_of(recipes, source),
+    }
+
+
+def settings_of(
+    source: str, frames: Sequence[Frame], rounds: int, backend: str, threads: int | None
+) -> dict[str, Any]:
+    """Return how was timed, as ``latency.json`` tells it.
+
+    Args:
+        source: Name of what the frames are from.
+        frames: uint8 BGR ``[H, W, 3]``, those of a round.
+        rounds: Number of rounds.
+        backend: Backend for ``runtime.load``.
+        threads: Threads of the engine; its own choice when None.
+    """
+    height, width = frames[0].shape[:2]
+    return {
+        "source": source,
+        "frame_size_wh": [width, height],
+        "frames_per_round": len(frames),
+        "rounds": rounds,
+        "warm_up_frames": min(WARM_UP_FRAMES, len(frames)),
+        "backend": backend,
+        "threads": threads,
     }
 
 

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from benchmarks.contenders import ExportedModel, exported_models
 from benchmarks.timing.frames import source_sha256
-from benchmarks.timing.latency import measure
+from benchmarks.timing.latency import entry_medians, measure
 from benchmarks.timing.statistics import Ratio, paired_ratio, ratio_of_ratios
 from runtime.console import print_table, warn
 from runtime.errors import UserError
@@ -82,8 +82,7 @@ class Rounds:
         count = result["settings"]["rounds"]
         totals, overheads = {}, {}
         for entry in result["models"]:
-            frames = np.asarray(entry["frame_ms"], np.float64).reshape(count, -1)
-            totals[entry["model"]] = np.median(frames, axis=1)
+            totals[entry["model"]] = entry_medians(entry, count)
             if "overhead" in entry:
                 overheads[entry["model"]] = np.asarray(entry["overhead"]["rounds"], np.float64)
         figures = [*totals.values(), *overheads.values()]

@@ -12,7 +12,6 @@ import pytest
 from benchmarks.records.distil import (
     CONFIGS,
     Contender,
-    as_detector,
     count_parameters,
     score,
     summarise,
@@ -108,7 +107,7 @@ def test_a_teacher_is_a_tracker_of_its_own(tmp_path: Path) -> None:
     file = answering(tmp_path / "d.onnx", boxes=boxes, scores=np.array([[0.9]], np.float32))
     detector = {"path": str(file), "output": "boxes", "fit": "stretch"}
     config = OnnxTeacherConfig.model_validate({"kind": "onnx", "detector": detector})
-    found = as_detector(OnnxTeacherModel(config, 1))(np.zeros((32, 64, 3), np.uint8))
+    found = OnnxTeacherModel(config, 1).detect(np.zeros((32, 64, 3), np.uint8))
     assert found.boxes_xyxy.tolist() == [[4, 4, 20, 28]]
     assert count_parameters(config) == boxes.size + 1
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ from train.adapt.gate import (
     print_judgements,
     teacher_truth,
 )
-from train.adapt.plan import AdaptSettings, Part, split, training_config
+from train.adapt.plan import AdaptSettings, split, training_config
 from train.adapt.teachers import teacher_detector
 from train.config import TrainConfig, load_config
 from train.data.video import VideoFrames
@@ -51,8 +50,8 @@ def adapt(settings: AdaptSettings, out: Path, *, overwrite: bool = False) -> dic
     """Specialise a student to a camera, and keep it only if held-out frames say that it is better.
 
     The last fifth of each video is held out. There the teacher's tracks stand for the truth: the
-    student is judged by them before and after. What is finished is not done again when the same
-    command is given again, and the training goes on from its last checkpoint.
+    student is judged by them before and after. When the same command is given again, the training
+    goes on from its last checkpoint; the teacher's tracks alone are found anew.
 
     Args:
         settings: What to adapt, to what, and within which bounds.
@@ -94,14 +93,21 @@ def adapt(settings: AdaptSettings, out: Path, *, overwrite: bool = False) -> dic
             f"the teacher sees nobody in the last part of {settings.videos[0]}: give recordings "
             "with people to the end, or another teacher"
         )
-    before_judging = minutes()
-    before = judge(student, parts, truth)
-    record |= {"before": asdict(before)}
-    reserve = 1.5 * (minutes() - before_judging)
-    write_json(directory / RECORD_FILE, record | {"minutes": minutes()})
-    left = settings.hours * 60 - minutes() - reserve
-    config = _configuration(settings, parts, student, left, seconds, directory)
-    new_file = _train(config, directory)
+    config_file = directory / CONFIG_FILE
+    if not config_file.exists():
+        before_judging = minutes()
+        record |= {"before": asdict(judge(student, parts, truth))}
+        reserve = 1.5 * (minutes() - before_judging)
+        write_json(directory / RECORD_FILE, record | {"minutes": minutes()})
+        left = settings.hours * 60 - minutes() - reserve
+        config = training_config(
+            settings, parts, describe(student), left, seconds, directory / CACHE
+        )
+        with atomic_path(config_file) as temporary:
+            entries = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+            temporary.write_text(entries, encoding="utf-8")
+    before = Judgement(**record["before"])
+    new_file = _train(load_config(config_file, settings.overrides), directory)
     after = judge(load_model(new_file), parts, truth)
     decision = decide(before, after)
     with atomic_path(directory / MODEL_FILE) as temporary:
@@ -172,32 +178,16 @@ def _begin(
     return fresh
 
 
-def _configuration(
-    settings: AdaptSettings,
-    parts: Sequence[Part],
-    student: TrackingModel,
-    minutes: float,
-    teacher_seconds: float,
-    directory: Path,
-) -> TrainConfig:
-    """Return the training, the one that was begun if there is one."""
-    file = directory / CONFIG_FILE
-    if not file.exists():
-        model = {
-            "name": student.name,
-            "num_classes": student.num_classes,
-            "embedding_dim": student.embedding_dim,
-            "options": student.options,
-            "input_wh": student.input_wh,
-            "classes": list(student.classes),
-        }
-        config = training_config(
-            settings, parts, model, minutes, teacher_seconds, directory / CACHE
-        )
-        with atomic_path(file) as temporary:
-            entries = config.model_dump(mode="json", exclude_defaults=False)
-            temporary.write_text(yaml.safe_dump(entries, sort_keys=False), encoding="utf-8")
-    return load_config(file, settings.overrides)
+def describe(student: TrackingModel) -> dict[str, Any]:
+    """Return what ``training_config`` wants to know of a student."""
+    return {
+        "name": student.name,
+        "num_classes": student.num_classes,
+        "embedding_dim": student.embedding_dim,
+        "options": student.options,
+        "input_wh": student.input_wh,
+        "classes": list(student.classes),
+    }
 
 
 def _train(config: TrainConfig, directory: Path) -> Path:

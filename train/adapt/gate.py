@@ -17,7 +17,7 @@ from runtime.tracking.tracker import Tracker
 from runtime.types import Detections
 from train.adapt.plan import Part
 from train.models import TrackingModel
-from train.tracking import FoundRows, HeldOutSequence, track_sequence
+from train.tracking import FoundRows, HeldOutSequence, headline, track_sequence
 
 Frame = npt.NDArray[np.uint8]
 Detect = Callable[[Frame], Detections]
@@ -162,17 +162,11 @@ def judge(model: TrackingModel, parts: Sequence[Part], truth: Sequence[MotRows])
         scores.append(evaluate(sequence_from_rows(rows, found, held_out.length)))
         with open_source(part.video) as source:
             lengths += _track_seconds(found, source.fps)
-    together = combine(scores)
-    clear = together.clear
-    figures = together.to_dict()
+    figures = headline(combine(scores))
     return Judgement(
-        F1=2 * clear.tp / max(1, 2 * clear.tp + clear.fp + clear.fn),
-        recall=clear.recall,
-        precision=clear.precision,
-        IDF1=figures["IDF1"],
-        HOTA=figures["HOTA"],
-        switches=clear.idsw,
-        fragments=clear.frag,
+        **{name: figures[name] for name in ("F1", "recall", "precision", "IDF1", "HOTA")},
+        switches=figures["IDSW"],
+        fragments=figures["Frag"],
         track_seconds=float(np.mean(lengths)) if lengths else 0.0,
     )
 

@@ -15,7 +15,6 @@ from runtime.errors import UserError
 from runtime.mot import MotRows, read_mot
 from runtime.sources import FrameSource, open_source
 from runtime.tracking.tracker import Tracker
-from runtime.types import Detections
 from train.data.cutouts.background import Background, FrameSample, learn_background
 from train.data.cutouts.library import GROUND_TRUTH
 from train.teachers.onnx import OnnxTeacherModel
@@ -181,12 +180,8 @@ class _Finder:
 
     def look(self, number: int, frame: Frame) -> None:
         """Take in the next frame."""
-        seen = self._model(frame)
-        people = seen.classes == 0
-        embeddings = (
-            seen.embeddings[people].astype(np.float32) if self._model.embedding_dim else None
-        )
-        found = Detections(seen.boxes_xyxy[people], seen.scores[people], embeddings)
+        seen = self._model.detect(frame)
+        found = seen[seen.classes == 0]
         tracks = self._tracker.update(found, frame)
         others = found.boxes_xyxy[found.scores >= MIN_SCORE_OF_OTHERS]
         self._crowd[number] = others if len(others) else tracks.boxes_xyxy
