@@ -13,7 +13,12 @@ from runtime.version import __version__
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
-@click.option("--model", type=click.Path(), help="Model made by kd-export (.onnx or .engine).")
+@click.option(
+    "--model",
+    type=click.Path(),
+    help="Model made by kd-export (.onnx or .engine). [default: the person tracker that comes "
+    "with the package; default-int8 is the same in 8 bits]",
+)
 @click.option("--out", type=click.Path(), required=True, help="Directory for the results.")
 @click.option("--jsonl/--no-jsonl", default=True, help="Write tracks.jsonl.", show_default=True)
 @click.option(
@@ -94,13 +99,12 @@ def cli(
 
     Writes tracks.txt (MOTChallenge format), tracks.jsonl (a line per frame) and overlay.webm.
     """
-    if model is None:
-        raise UserError("no model given: add --model with a file made by kd-export")
     overrides = parse_settings(settings)
 
     from contextlib import ExitStack
 
     from runtime.console import console
+    from runtime.default import packaged_model
     from runtime.detector import load
     from runtime.files import output_directory
     from runtime.opencv import cv2
@@ -110,6 +114,7 @@ def cli(
 
     if threads is not None:
         cv2.setNumThreads(threads)
+    chosen, note = packaged_model(model)
     names = ["mot"]
     names += ["jsonl"] * jsonl + ["crops"] * crops + ["window"] * window
     output = Output(output_directory(out), tuple(names), overlay, lines, zones)
@@ -119,8 +124,10 @@ def cli(
             stack.enter_context(open_source(source, fps, live=connection)) for source in sources
         ]
         detector = stack.enter_context(
-            load(model, backend, threads, score_threshold, in_pipeline=True)
+            load(chosen, backend, threads, score_threshold, in_pipeline=True)
         )
+        if note:
+            console().print(note, highlight=False, markup=False)
         console().print(detector.engine.reason, highlight=False, markup=False)
         config = TrackerConfig.for_model(detector.info.tracker, preset).replace(**overrides)
         if score_threshold is None:

@@ -14,6 +14,8 @@ import click
 from runtime.commands import CommandOrDefault
 from runtime.console import run_command
 
+# The student behind kd-run's default model, its weights rounded to 16 bits.
+DEFAULT_STUDENT = Path(__file__).parent / "presets" / "default.safetensors"
 CONTEXT = {"help_option_names": ["-h", "--help"]}
 
 
@@ -23,9 +25,9 @@ CONTEXT = {"help_option_names": ["-h", "--help"]}
 def cli() -> None:
     """Train what CONFIG describes: a teacher, or a student distilled from one.
 
-    CONFIG is a YAML file, or the name of a preset (thesis). With a `distill:` section the model is
-    distilled from the teachers in it, without one it is trained on labels alone. A file with the
-    name of a command is given as `./NAME`.
+    CONFIG is a YAML file, or the name of a preset (default, thesis). With a `distill:` section the
+    model is distilled from the teachers in it, without one it is trained on labels alone. A file
+    with the name of a command is given as `./NAME`.
     """
 
 
@@ -173,7 +175,8 @@ def compare_settings(config: Path, out: Path, resume: bool) -> None:
     "--model",
     "checkpoint",
     type=click.Path(path_type=Path),
-    required=True,
+    default=DEFAULT_STUDENT,
+    show_default="the default person tracker",
     help="Student to start from, a model of kd-train or its folder.",
 )
 @click.option("--detector", type=click.Path(path_type=Path), help="ONNX detector that teaches.")

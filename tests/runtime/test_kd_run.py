@@ -98,7 +98,6 @@ def test_interruption_keeps_what_was_tracked(tmp_path, video, stub_model, monkey
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"--model": None}, "add --model"),
         ({"--model": "gone.onnx"}, "gone.onnx does not exist"),
         ({"--preset": "deep"}, "choose one of default, fairmot"),
         ({"--set": "tracker.speed=1"}, "'speed' is unknown"),
