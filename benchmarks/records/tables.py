@@ -31,6 +31,7 @@ PLACE = re.compile(r"(<!-- table: (?P<name>[\w-]+) -->\n).*?(<!-- end -->)", re.
 TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "demo": ("demo.json", summary.summary_markdown),
     "compare": ("compare.json", comparison_markdown),
+    "default": ("default.json", comparison_markdown),
     "metrics": ("metrics.json", speed_markdown),
     "distil": ("distil.json", distil.summary_markdown),
     "export": ("export.json", export.latency_markdown),

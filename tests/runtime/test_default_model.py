@@ -49,4 +49,4 @@ def test_it_fits_into_the_wheel_and_runs(file):
 def test_the_student_behind_it_is_the_preset_s_model():
     student = load_model(DEFAULT_STUDENT)
     assert student.name == load_config("default").model.name
-    assert all(torch.isfinite(value).all() for value in student.model.state_dict().values())
+    assert all(torch.isfinite(value).all() for value in student.state_dict().values())
