@@ -23,8 +23,7 @@ def packaged_model(asked: str | None) -> tuple[str, str | None]:
         >>> packaged_model(None)[1]
         'model: the default person tracker (default.onnx); --model takes another'
     """
-    name = asked if asked is not None else "default"
-    if name not in _NAMED or (asked is not None and Path(asked).exists()):
-        return name, None
-    file = _NAMED[name]
+    if asked is not None and (asked not in _NAMED or Path(asked).exists()):
+        return asked, None
+    file = _NAMED[asked or "default"]
     return str(file), f"model: the default person tracker ({file.name}); --model takes another"
