@@ -79,7 +79,7 @@ def here(tmp_path: Path) -> Path:
         ("kd-run", ("good.avi", "--model", "missing.onnx", "--out", "o"), "missing.onnx"),
         ("kd-run", ("good.avi", "--model", "text.onnx", "--out", "o"), "text.onnx"),
         ("kd-run", ("good.avi", "--model", "good.onnx", "--out", "file"), "file"),
-        ("kd-run", ("good.avi", "--out", "o"), "--model"),
+        ("kd-run", ("good.avi",), "--out"),
         ("kd-export", ("missing.safetensors", "-o", "o"), "missing.safetensors"),
         ("kd-export", ("text.safetensors", "-o", "o"), "text.safetensors"),
         ("kd-export", ("empty", "-o", "o"), "empty"),
