@@ -347,7 +347,7 @@ def report(
 ) -> None:
     """Put the measurements of one or more models on one HTML page, and in Markdown beside it.
 
-    Each RUN_DIR holds accuracy.json (kd-bench accuracy) and, where there are any, latency.json
+    Each RUN_DIR holds, as far as there are any, accuracy.json (kd-bench accuracy), latency.json
     (kd-bench latency), parity.json (kd-export), training.csv, tracks.txt or tracks/SEQUENCE.txt,
     overlay.webm and run.json with name, role, parameters, notes and command.
     """

@@ -58,9 +58,11 @@ class ScheduleConfig(Settings):
         decay: How the learning rate falls: along a cosine (arXiv 1608.03983), or in steps to a
             tenth, as FairMOT's.
         milestones: Shares of the run at which it falls in steps.
+        restarts: Shares of the run at which the cosine starts over, warm-up included (warm restarts
+            of the same paper). The averaged weights go on.
         learning_rate: Peak of AdamW's learning rate (arXiv 1711.05101).
         weight_decay: AdamW's weight decay.
-        warmup: Share of the run over which the learning rate rises.
+        warmup: Share of the run, or of each cosine, over which the learning rate rises.
         final: Share of the peak that the cosine ends at.
         ema: Decay of the averaged weights, which are the ones kept.
         clip: Largest norm of the gradient.
@@ -76,6 +78,7 @@ class ScheduleConfig(Settings):
     accumulate: Positive = 1
     decay: Literal["cosine", "step"] = "cosine"
     milestones: list[Share] = Field(default=[2 / 3, 0.9])
+    restarts: list[Annotated[float, Field(gt=0, lt=1)]] = Field(default_factory=list)
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
     weight_decay: NonNegative = 0.02
     warmup: Share = 0.05

@@ -37,3 +37,11 @@ def learning_rate(config: ScheduleConfig, progress: float) -> float:
     after = (progress - config.warmup) / max(1 - config.warmup, 1e-9)
     share = config.final + (1 - config.final) * (1 + math.cos(math.pi * after)) / 2
     return config.learning_rate * share
+
+
+def _in_cycle(restarts: list[float], progress: float) -> float:
+    """Return how much of the present cosine is over, 0..1."""
+    bounds = [0.0, *sorted(restarts), 1.0]
+    start = max(bound for bound in bounds[:-1] if bound <= progress)
+    end = bounds[bounds.index(start) + 1]
+    return (progress - start) / (end - start)

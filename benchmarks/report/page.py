@@ -75,7 +75,7 @@ def gather(runs: Sequence[Run], title: str, command: str, notes: str = "") -> di
     ratios = comparisons(runs)
     groups = precision_groups(runs)
     grouped = [run for group in groups for run in group]
-    scored = [", ".join(run.sequence_names) for run in runs]
+    scored = [", ".join(run.sequence_names) for run in runs if run.accuracy]
     return {
         "title": title,
         "version": __version__,

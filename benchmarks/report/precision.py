@@ -77,6 +77,7 @@ def precision_table(runs: Sequence[Run], comparisons: Sequence[Comparison]) -> P
         for name, run in zip(told, runs, strict=True)
     ]
     rows = [(key, tuple(_accuracy(first, run, key) for run in runs)) for key in HEADLINE]
+    rows = rows if any(run.accuracy for run in runs) else []
     rows.append(("ms per frame", tuple(_time(first, run, comparisons) for run in runs)))
     rows.append(("size", tuple(_size(first, run) for run in runs)))
     names = dict.fromkeys(name for run in runs for name in parity_figures(run.parity or {}))
@@ -115,8 +116,11 @@ def _precision(run: Run) -> str:
 
 
 def _accuracy(first: Run, run: Run, key: str) -> tuple[str, str]:
-    difference = Difference(key, first.accuracy[key], run.accuracy[key])
-    words = "" if run is first else f"{difference.signed} points"
+    if not run.accuracy:
+        return MISSING, ""
+    if run is first or not first.accuracy:
+        return f"{run.accuracy[key]:.3f}", ""
+    words = f"{Difference(key, first.accuracy[key], run.accuracy[key]).signed} points"
     return f"{run.accuracy[key]:.3f}", words
 
 

@@ -13,13 +13,14 @@ from typing import Any, TypeGuard
 
 from benchmarks.report.formats import one_line
 from runtime.errors import UserError
-from runtime.files import existing_file
 
 HEADLINE = ("MOTA", "IDF1", "HOTA")
 # Each role keeps its colour on every page; other runs take the colours behind them.
 ROLES = ("teacher", "undistilled", "distilled")
 RIVAL = "rival"
 COLOURS = 10
+# What a page can be made of.
+CONTENTS = ("accuracy.json", "latency.json", "tracks.txt", "tracks")
 
 
 @dataclass
@@ -31,7 +32,7 @@ class Run:
         name: Name of the row.
         role: ``teacher``, ``undistilled``, ``distilled``, ``rival`` or any other word; empty when
             not told.
-        accuracy: Content of ``accuracy.json``.
+        accuracy: Content of ``accuracy.json``; empty without ground truth to score against.
         details: Content of ``run.json``.
         latency: Content of ``latency.json``, or None.
         timing: The entry of this model in ``latency``, or None.
@@ -69,7 +70,8 @@ class Run:
     @property
     def sequences(self) -> list[dict[str, Any]]:
         """The accuracy figures of each sequence; one that is alone stands for all."""
-        told: list[dict[str, Any]] = self.accuracy.get("sequences") or [self.accuracy]
+        alone = [self.accuracy] if self.accuracy else []
+        told: list[dict[str, Any]] = self.accuracy.get("sequences") or alone
         return told
 
     @property
@@ -140,7 +142,7 @@ def read_runs(folders: Sequence[str | os.PathLike[str]]) -> list[Run]:
         folders: One per model.
 
     Raises:
-        UserError: A folder or its ``accuracy.json`` is missing, or a file is damaged.
+        UserError: A folder is missing or holds nothing to show, or a file is damaged.
     """
     runs = sorted((read_run(Path(folder)) for folder in folders), key=lambda run: run.rival)
     free = [index for index in range(COLOURS) if index >= len(ROLES)]
@@ -159,19 +161,25 @@ def read_run(folder: Path) -> Run:
     """Read one model's folder.
 
     Args:
-        folder: The folder; only ``accuracy.json`` must be in it.
+        folder: The folder; one of ``CONTENTS`` at least must be in it.
 
     Raises:
         UserError: As ``read_runs``.
     """
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder: give the folder of one model's measurements")
-    accuracy = _read_json(existing_file(folder / "accuracy.json", "accuracy"))
-    for key in HEADLINE:
-        if not is_number(accuracy.get(key)):
+    if not any((folder / name).exists() for name in CONTENTS):
+        raise UserError(
+            f"{folder} holds none of {', '.join(CONTENTS)}: give the folder of one model's "
+            "measurements"
+        )
+    accuracy = _optional_json(folder / "accuracy.json")
+    for key in HEADLINE if accuracy is not None else ():
+        if not is_number((accuracy or {}).get(key)):
             raise UserError(
                 f"{folder / 'accuracy.json'} has no number {key}: make it with kd-bench accuracy"
             )
+    accuracy = accuracy or {}
     _check_sequences(accuracy.get("sequences"), folder / "accuracy.json")
     details = _optional_json(folder / "run.json") or {}
     if not is_number(details.get("parameters") or 0):

@@ -35,7 +35,7 @@ ORDERS = 12
 
 def accuracy_against_latency(runs: Sequence[Run]) -> Picture | None:
     """Plot HOTA over the time per frame, with the Pareto front."""
-    timed = [run for run in runs if run.milliseconds]
+    timed = [run for run in runs if run.milliseconds and run.accuracy]
     if not timed:
         return None
     xs = [run.milliseconds or 0.0 for run in timed]

@@ -72,7 +72,8 @@ class Comparison:
 
 def headline_table(runs: Sequence[Run]) -> Table:
     """Return the table at the top: accuracy, size and speed of each run."""
-    accuracy = [_Column(key, partial(_accuracy, key), "{:.3f}".format, 1) for key in HEADLINE]
+    scored = HEADLINE if any(run.accuracy for run in runs) else ()
+    accuracy = [_Column(key, partial(_accuracy, key), "{:.3f}".format, 1) for key in scored]
     others = [
         _Column("Parameters", lambda run: run.parameters, si_count),
         _Column("ms per frame", lambda run: run.milliseconds, figure),
@@ -103,8 +104,8 @@ def sequence_tables(runs: Sequence[Run]) -> list[tuple[str, Table]]:
     return found
 
 
-def _accuracy(key: str, run: Run) -> float:
-    return float(run.accuracy[key])
+def _accuracy(key: str, run: Run) -> float | None:
+    return float(run.accuracy[key]) if run.accuracy else None
 
 
 def _of_sequence(figures: dict[int, dict[str, Any]], key: str, run: Run) -> float | None:

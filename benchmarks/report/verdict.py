@@ -73,7 +73,7 @@ def verdict(runs: Sequence[Run]) -> Verdict | None:
         runs: All runs of the page.
 
     Returns:
-        The comparison, or None where one of the two is not there.
+        The comparison, or None where one of the two is not there or not scored.
     """
     distilled, undistilled = _first(runs, "distilled"), _first(runs, "undistilled")
     if distilled is None or undistilled is None:
@@ -98,7 +98,7 @@ def verdict(runs: Sequence[Run]) -> Verdict | None:
 
 def choice(runs: Sequence[Run]) -> str:
     """Say in a sentence or two which runs are worth a choice; empty for one run alone."""
-    timed = [run for run in runs if run.milliseconds]
+    timed = [run for run in runs if run.milliseconds and run.accuracy]
     if len(timed) < 2:
         return ""
     costs = [run.milliseconds or 0.0 for run in timed]
@@ -168,7 +168,7 @@ def _gap(distilled: Run, undistilled: Run, teacher: Run) -> str:
 
 
 def _first(runs: Sequence[Run], role: str) -> Run | None:
-    return next((run for run in runs if run.role == role), None)
+    return next((run for run in runs if run.role == role and run.accuracy), None)
 
 
 def _join(parts: Sequence[str]) -> str:

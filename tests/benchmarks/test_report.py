@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import itertools
+import json
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,39 @@ def test_a_single_run_with_accuracy_alone(tmp_path):
     assert "distillation" not in page.text.lower()
     assert "svg" not in page.tags
     assert_offline(page)
+
+
+def test_without_ground_truth_there_are_times_and_pictures_and_no_figures(tmp_path):
+    folders = compared_runs(tmp_path / "runs", ["before", "after"])
+    for folder in folders:
+        (folder / "accuracy.json").unlink()
+    sequence = make_sequence(tmp_path / "ONE", gt=False)
+    page, _ = build(tmp_path, folders, sources=[sequence], title="no truth")
+    markdown = (tmp_path / "report.md").read_text(encoding="utf-8")
+    for text in (page.text, markdown):
+        assert "2 models, not scored, as there is no ground truth." in text
+        assert "10.0" in text
+        assert "MOTA" not in text
+        assert "HOTA" not in text
+    assert "img" in page.tags
+    assert_offline(page)
+
+
+def test_one_model_scored_and_one_not(tmp_path):
+    runs = [make_run(tmp_path / "a", "a", "distilled"), make_run(tmp_path / "b", "b")]
+    (runs[1] / "accuracy.json").unlink()
+    (runs[1] / "latency.json").write_text(json.dumps(latency("b", 5.0)))
+    page, _ = build(tmp_path, runs)
+    assert "scored on SEQ" in page.text
+    assert "–" in page.text
+    assert verdict(read_runs(runs)) is None
+
+
+def test_a_folder_with_nothing_to_show_is_refused(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=r"empty holds none of accuracy.json, latency.json"):
+        write_report([tmp_path / "empty"], tmp_path / "report.html")
+    assert not (tmp_path / "report.html").exists()
 
 
 def test_everything_at_once(tmp_path):
