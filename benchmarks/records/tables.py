@@ -16,6 +16,7 @@ from benchmarks.association.measure import association_summary
 from benchmarks.compare import comparison_markdown
 from benchmarks.faults import faults_markdown
 from benchmarks.records import distil, export, summary
+from benchmarks.records.held_out import held_out_markdown
 from benchmarks.records.loop import share_markdown, throughput_markdown
 from benchmarks.records.presets import presets_markdown
 from benchmarks.scoring.speed import speed_markdown
@@ -31,7 +32,7 @@ PLACE = re.compile(r"(<!-- table: (?P<name>[\w-]+) -->\n).*?(<!-- end -->)", re.
 TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "demo": ("demo.json", summary.summary_markdown),
     "compare": ("compare.json", comparison_markdown),
-    "default": ("default.json", comparison_markdown),
+    "default": ("default.json", held_out_markdown),
     "metrics": ("metrics.json", speed_markdown),
     "distil": ("distil.json", distil.summary_markdown),
     "export": ("export.json", export.latency_markdown),
