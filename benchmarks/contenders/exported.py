@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.contenders.base import Contender, Description, Frame, Recipe, Step
+from runtime.default import packaged_model
 from runtime.detector import Detector, load
 from runtime.errors import UserError
 from runtime.files import existing_file
@@ -108,7 +109,8 @@ def exported_models(models: Sequence[str | os.PathLike[str]]) -> list[ExportedMo
     """Read ``PATH`` or ``NAME=PATH`` of each model.
 
     Without a name a model bears its file's, with the folder before it where files share one. A name
-    that is a role (teacher, undistilled, distilled) is taken as that too.
+    that is a role (teacher, undistilled, distilled) is taken as that too. ``default`` and
+    ``default-int8`` are the models in the package.
 
     Raises:
         UserError: A file is missing, or two models have one name.
@@ -126,7 +128,7 @@ def exported_models(models: Sequence[str | os.PathLike[str]]) -> list[ExportedMo
         if not separator or Path(str(model)).exists():
             name, path = "", os.fspath(model)
         names.append(name)
-        paths.append(existing_file(path, "model"))
+        paths.append(existing_file(packaged_model(path)[0], "model"))
     found = unique_names(paths)
     recipes = [
         ExportedModel(name or own, name if name in ROLES else "", path)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.contenders.exported import exported_models
 from runtime.cli import main
 from runtime.default import DEFAULT_MODEL, DEFAULT_MODEL_INT8, packaged_model
 from runtime.detector import load
@@ -35,6 +36,14 @@ def test_a_file_of_that_name_comes_first(tmp_path, monkeypatch):
     (tmp_path / "default").write_text("")
     assert packaged_model("default") == ("default", None)
     assert packaged_model(None)[0] == str(DEFAULT_MODEL)
+
+
+def test_benchmarks_take_it_by_name():
+    found = exported_models(["default", "small=default-int8"])
+    assert [(one.name, one.path) for one in found] == [
+        ("default", DEFAULT_MODEL),
+        ("small", DEFAULT_MODEL_INT8),
+    ]
 
 
 @pytest.mark.parametrize("file", [DEFAULT_MODEL, DEFAULT_MODEL_INT8])
