@@ -41,7 +41,6 @@ def learning_rate(config: ScheduleConfig, progress: float) -> float:
 
 def _in_cycle(restarts: list[float], progress: float) -> float:
     """Return how much of the present cosine is over, 0..1."""
-    bounds = [0.0, *sorted(restarts), 1.0]
-    start = max(bound for bound in bounds[:-1] if bound <= progress)
-    end = bounds[bounds.index(start) + 1]
+    start = max([0.0, *(restart for restart in restarts if restart <= progress)])
+    end = min([1.0, *(restart for restart in restarts if restart > progress)])
     return (progress - start) / (end - start)

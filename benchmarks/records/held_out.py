@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from benchmarks.report.runs import HEADLINE
 from runtime.console import markdown_table
 
 ADAPTED = "adapted to "
@@ -21,22 +22,17 @@ def held_out_markdown(record: dict[str, Any]) -> str:
         record: The record; its contenders were scored on several sequences.
     """
     names = record["sequences"]
-    together = {1: [], 2: ["both"]}.get(len(names), ["all"])
-    columns = ("MOTA / IDF1 / HOTA", *names, *together, "ms", "MB")
     rows = []
     for entry in record["contenders"]:
         told = entry["accuracy"]
-        one_by_one = told.get("sequences") or [told]
+        scored = [*zip(told["sequences"], ([name] for name in names), strict=True), (told, names)]
         cells = [
-            figures(one) + (f" {LEARNED}" if has_learned(entry["model"], [name]) else "")
-            for name, one in zip(names, one_by_one, strict=True)
+            figures(one) + (f" {LEARNED}" if has_learned(entry["model"], of) else "")
+            for one, of in scored
         ]
-        if together:
-            mark = f" {LEARNED}" if has_learned(entry["model"], names) else ""
-            cells.append(figures(told) + mark)
         milliseconds = f"{entry['stages']['total']['median_ms']:.1f}"
         rows.append([entry["model"], *cells, milliseconds, f"{entry['bytes'] / 1e6:.1f}"])
-    return markdown_table(columns, rows)
+    return markdown_table((" / ".join(HEADLINE), *names, "together", "ms", "MB"), rows)
 
 
 def has_learned(contender: str, sequences: Sequence[str]) -> bool:
@@ -57,4 +53,4 @@ def figures(accuracy: dict[str, Any]) -> str:
         >>> figures({"MOTA": 0.61, "IDF1": 0.6456, "HOTA": 0.489})
         '0.610 / 0.646 / 0.489'
     """
-    return " / ".join(f"{accuracy[key]:.3f}" for key in ("MOTA", "IDF1", "HOTA"))
+    return " / ".join(f"{accuracy[key]:.3f}" for key in HEADLINE)

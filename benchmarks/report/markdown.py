@@ -70,15 +70,14 @@ def render_markdown(content: dict[str, Any]) -> str:
 
 def _opening(content: dict[str, Any]) -> list[str]:
     runs, found = content["runs"], content["verdict"]
-    scored = escape("; ".join(content["scored"]), 1000)
-    words = f"scored on {scored}" if scored else "not scored, as there is no ground truth"
+    scored_on = escape(content["scored_on"], 1000)
     opening = [f"## {escape(content['title'], 200)}"]
     if found:
         opening.append(f"**{escape(found.headline, 1000)}**")
         opening.append(escape(" ".join(found.remarks), 2000))
     if content["choice"]:
         opening.append(escape(content["choice"], 2000))
-    opening.append(f"{counted(len(runs), 'model')}, {words}.")
+    opening.append(f"{counted(len(runs), 'model')}, {scored_on}.")
     if len(content["scored"]) > 1:
         opening.append(
             "The models were scored on different sequences; their figures do not compare."

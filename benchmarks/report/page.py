@@ -83,6 +83,9 @@ def gather(runs: Sequence[Run], title: str, command: str, notes: str = "") -> di
         "notes": notes,
         "runs": runs,
         "scored": list(dict.fromkeys(scored)),
+        "scored_on": "scored on " + "; ".join(dict.fromkeys(scored))
+        if scored
+        else "not scored, as there is no ground truth",
         "headline": headline_table(runs),
         "choice": choice(runs),
         "verdict": verdict(runs),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.report.formats import figure, file_size, format_value
-from benchmarks.report.runs import HEADLINE, Run
+from benchmarks.report.runs import Run, headline
 from benchmarks.report.tables import MISSING, Comparison
 from benchmarks.report.verdict import Difference
 
@@ -76,8 +76,7 @@ def precision_table(runs: Sequence[Run], comparisons: Sequence[Comparison]) -> P
         name if told.count(name) == 1 else f"{name}, {run.name}"
         for name, run in zip(told, runs, strict=True)
     ]
-    rows = [(key, tuple(_accuracy(first, run, key) for run in runs)) for key in HEADLINE]
-    rows = rows if any(run.accuracy for run in runs) else []
+    rows = [(key, tuple(_accuracy(first, run, key) for run in runs)) for key in headline(runs)]
     rows.append(("ms per frame", tuple(_time(first, run, comparisons) for run in runs)))
     rows.append(("size", tuple(_size(first, run) for run in runs)))
     names = dict.fromkeys(name for run in runs for name in parity_figures(run.parity or {}))
@@ -118,10 +117,10 @@ def _precision(run: Run) -> str:
 def _accuracy(first: Run, run: Run, key: str) -> tuple[str, str]:
     if not run.accuracy:
         return MISSING, ""
+    value = f"{run.accuracy[key]:.3f}"
     if run is first or not first.accuracy:
-        return f"{run.accuracy[key]:.3f}", ""
-    words = f"{Difference(key, first.accuracy[key], run.accuracy[key]).signed} points"
-    return f"{run.accuracy[key]:.3f}", words
+        return value, ""
+    return value, f"{Difference(key, first.accuracy[key], run.accuracy[key]).signed} points"
 
 
 def _time(first: Run, run: Run, comparisons: Sequence[Comparison]) -> tuple[str, str]:

@@ -173,14 +173,6 @@ def read_run(folder: Path) -> Run:
             f"{folder} holds none of {', '.join(CONTENTS)}: give the folder of one model's "
             "measurements"
         )
-    accuracy = _optional_json(folder / "accuracy.json")
-    for key in HEADLINE if accuracy is not None else ():
-        if not is_number((accuracy or {}).get(key)):
-            raise UserError(
-                f"{folder / 'accuracy.json'} has no number {key}: make it with kd-bench accuracy"
-            )
-    accuracy = accuracy or {}
-    _check_sequences(accuracy.get("sequences"), folder / "accuracy.json")
     details = _optional_json(folder / "run.json") or {}
     if not is_number(details.get("parameters") or 0):
         raise UserError(
@@ -194,7 +186,7 @@ def read_run(folder: Path) -> Run:
         folder=folder,
         name=name,
         role=one_line(details.get("role") or ""),
-        accuracy=accuracy,
+        accuracy=_read_accuracy(folder / "accuracy.json"),
         details=details,
         latency=latency,
         timing=timing,
@@ -202,6 +194,23 @@ def read_run(folder: Path) -> Run:
         or (told if isinstance(told, dict) and told else None),
         training=_read_training(folder / "training.csv"),
     )
+
+
+def headline(runs: Sequence[Run]) -> tuple[str, ...]:
+    """Return the accuracy figures that a table of these runs shows: none where none is scored."""
+    return HEADLINE if any(run.accuracy for run in runs) else ()
+
+
+def _read_accuracy(file: Path) -> dict[str, Any]:
+    """Return the accuracy figures, whole, or none where there is no such file."""
+    if not file.is_file():
+        return {}
+    accuracy = _read_json(file)
+    for key in HEADLINE:
+        if not is_number(accuracy.get(key)):
+            raise UserError(f"{file} has no number {key}: make it with kd-bench accuracy")
+    _check_sequences(accuracy.get("sequences"), file)
+    return accuracy
 
 
 def _check_sequences(sequences: Any, file: Path) -> None:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from benchmarks.report.formats import figure, file_size, format_value, one_line, si_count
-from benchmarks.report.runs import HEADLINE, Run, is_number
+from benchmarks.report.runs import HEADLINE, Run, headline, is_number
 
 MISSING = "–"
 NOTES = {
@@ -72,8 +72,7 @@ class Comparison:
 
 def headline_table(runs: Sequence[Run]) -> Table:
     """Return the table at the top: accuracy, size and speed of each run."""
-    scored = HEADLINE if any(run.accuracy for run in runs) else ()
-    accuracy = [_Column(key, partial(_accuracy, key), "{:.3f}".format, 1) for key in scored]
+    accuracy = [_Column(key, partial(_accuracy, key), "{:.3f}".format, 1) for key in headline(runs)]
     others = [
         _Column("Parameters", lambda run: run.parameters, si_count),
         _Column("ms per frame", lambda run: run.milliseconds, figure),
