@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,8 @@ from train.adapt.gate import (
     print_judgements,
     teacher_truth,
 )
-from train.adapt.plan import AdaptSettings, split, training_config
-from train.adapt.teachers import teacher_detector
+from train.adapt.plan import AdaptSettings, Part, split, training_config
+from train.adapt.teachers import survey, teacher_detector
 from train.config import TrainConfig, load_config
 from train.data.video import VideoFrames
 from train.models import TrackingModel, load_model
@@ -60,8 +61,8 @@ def adapt(settings: AdaptSettings, out: Path, *, overwrite: bool = False) -> dic
         overwrite: Start anew in a folder that holds another adaptation.
 
     Returns:
-        The content of ``adapt.json``: ``settings``, ``before``, ``after``, ``kept``, ``gain``,
-        ``reason`` and ``minutes``.
+        The content of ``adapt.json``: ``settings``, ``fixtures``, ``before``, ``after``, ``kept``,
+        ``gain``, ``reason`` and ``minutes``.
 
     Raises:
         UserError: A video, the student or the teacher cannot be used, or ``out`` holds another
@@ -84,9 +85,18 @@ def adapt(settings: AdaptSettings, out: Path, *, overwrite: bool = False) -> dic
     student = load_model(checkpoint)
     if student.input_wh is None:
         raise UserError(f"{checkpoint} does not say its input size: give a model of kd-train")
+    if "fixtures" not in record:
+        record["fixtures"] = [list(map(list, things)) for things in survey(teacher, parts)]
+        write_json(directory / RECORD_FILE, record | {"minutes": minutes()})
+    parts = [
+        replace(part, fixtures=tuple((left, top, right, low) for left, top, right, low in things))
+        for part, things in zip(parts, record["fixtures"], strict=True)
+    ]
+    _tell_fixtures(parts)
     detect, tracker = teacher_detector(teacher)
     looking = time.monotonic()
-    truth = teacher_truth(detect, parts, tracker)
+    sure = teacher.sure_score if isinstance(teacher, OnnxTeacherConfig) else 0.0
+    truth = teacher_truth(detect, parts, tracker, sure)
     seconds = (time.monotonic() - looking) / sum(part.gate[1] - part.gate[0] + 1 for part in parts)
     if not sum(map(len, truth)):
         raise UserError(
@@ -188,6 +198,18 @@ def describe(student: TrackingModel) -> dict[str, Any]:
         "input_wh": student.input_wh,
         "classes": list(student.classes),
     }
+
+
+def _tell_fixtures(parts: Sequence[Part]) -> None:
+    """Say what the teacher takes for an object and the student shall not."""
+    for part in parts:
+        for left, top, right, bottom in part.fixtures:
+            console().print(
+                f"{part.video.name}: what stays at {left:.0f},{top:.0f} to {right:.0f},{bottom:.0f}"
+                " throughout, the teacher never being sure of it, does not count as an object",
+                markup=False,
+                soft_wrap=True,
+            )
 
 
 def _train(config: TrainConfig, directory: Path) -> Path:

@@ -17,6 +17,7 @@ from runtime.tracking.tracker import Tracker
 from runtime.types import Detections
 from train.adapt.plan import Part
 from train.models import TrackingModel
+from train.teachers.fixtures import is_object
 from train.tracking import FoundRows, HeldOutSequence, headline, track_sequence
 
 Frame = npt.NDArray[np.uint8]
@@ -94,13 +95,19 @@ def decide(before: Judgement, after: Judgement) -> Decision:
     return Decision("new", gain, f"the new model is better: {changes}")
 
 
-def teacher_truth(detect: Detect, parts: Sequence[Part], config: TrackerConfig) -> list[MotRows]:
+def teacher_truth(
+    detect: Detect,
+    parts: Sequence[Part],
+    config: TrackerConfig,
+    sure_score: float = 0.0,
+) -> list[MotRows]:
     """Track the held-out frames with the teacher.
 
     Args:
         detect: The teacher, from a frame to detections.
         parts: The videos' frames.
         config: Tracker settings that suit the teacher.
+        sure_score: Below this score nothing that it sees at a video's fixtures counts.
 
     Returns:
         Of each video its tracks; frame 1 is the first one held out.
@@ -118,7 +125,9 @@ def teacher_truth(detect: Detect, parts: Sequence[Part], config: TrackerConfig) 
                         continue
                     if number > part.gate[1]:
                         break
-                    tracks = tracker.update(detect(frame))
+                    seen = detect(frame)
+                    kept = is_object(seen.boxes_xyxy, seen.scores, part.fixtures, sure_score)
+                    tracks = tracker.update(seen[kept])
                     place = number - part.gate[0] + 1
                     for identity, (left, top, right, bottom) in zip(
                         tracks.ids.tolist(), tracks.boxes_xyxy.tolist(), strict=True

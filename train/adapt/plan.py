@@ -28,6 +28,8 @@ LEAST_STEPS = 200
 BATCH = 16
 EPOCHS = 10
 
+Box = tuple[float, float, float, float]
+
 
 @dataclass(frozen=True)
 class AdaptSettings:
@@ -70,12 +72,15 @@ class Part:
         train: Frames to learn from.
         threshold: Frames to choose the score threshold on.
         gate: Frames that the model is judged on before and after.
+        fixtures: Boxes, left, top, right, bottom in pixels, of things fixed to the scene that the
+            teacher takes for objects.
     """
 
     video: Path
     train: tuple[int, int]
     threshold: tuple[int, int]
     gate: tuple[int, int]
+    fixtures: tuple[Box, ...] = ()
 
 
 def teacher_entries(
@@ -192,6 +197,7 @@ def training_config(
                 "frames": part.train,
                 "every": every,
                 "weight": float(part.train[1]),
+                "fixtures": part.fixtures,
             }
             for part in parts
         ],
@@ -213,6 +219,7 @@ def training_config(
                 "path": str(part.video),
                 "frames": part.threshold,
                 "every": max(1, (part.threshold[1] - part.threshold[0]) // 50),
+                "fixtures": part.fixtures,
             }
             for part in parts
         ]

@@ -96,6 +96,9 @@ class UnlabelledDataConfig(Settings):
 
     Attributes:
         path: A video, a folder of videos, or a folder of images.
+        fixtures: Boxes, left, top, right, bottom in pixels, of things in every picture that an
+            ``onnx`` teacher takes for objects though they are none, such as a post. What it sees
+            there teaches nothing, unless it is sure (``sure_score`` of the teacher).
     """
 
     kind: Literal["unlabelled"]
@@ -104,8 +107,19 @@ class UnlabelledDataConfig(Settings):
     every: Positive = 1
     weight: NonNegative = 1.0
     collage: list[Literal[1, 2, 4, 6]] = Field(default=[1])
+    fixtures: list[tuple[float, float, float, float]] = Field(default_factory=list)
     video_cache_mb: Positive = 512
     labels: Literal[False] = False
+
+    @model_validator(mode="after")
+    def _boxes(self) -> UnlabelledDataConfig:
+        for left, top, right, bottom in self.fixtures:
+            if left >= right or top >= bottom:
+                raise ValueError(
+                    f"fixtures [{left:g}, {top:g}, {right:g}, {bottom:g}] is no box: give left, "
+                    "top, right, bottom"
+                )
+        return self
 
 
 DataConfig = Annotated[

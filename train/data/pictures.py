@@ -23,6 +23,7 @@ class PictureSource(ABC):
         num_ids: Identities it knows; they are numbered ``0 .. num_ids - 1``.
         num_classes: Classes it knows, counted like the identities.
         labelled: Whether its pictures have labels; all or none do.
+        fixtures_xyxy: Boxes of things in every picture that a teacher may take for objects.
         people: Numbers of identities by sequence and identity there, where ground truth tells.
     """
 
@@ -30,6 +31,7 @@ class PictureSource(ABC):
     num_ids: int
     num_classes: int = 1
     labelled: bool = True
+    fixtures_xyxy: Sequence[tuple[float, float, float, float]] = ()
     people: Mapping[tuple[str, int], int] = MappingProxyType({})
 
     @abstractmethod

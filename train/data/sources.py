@@ -171,7 +171,9 @@ def open_pictures(entry: DataConfig) -> PictureSource:
 def _open(entry: DataConfig) -> PictureSource:
     """Open what a configuration entry describes as one source, with labels where it has any."""
     if isinstance(entry, UnlabelledDataConfig):
-        return open_unlabelled(entry.path, entry.frames, entry.every, entry.video_cache_mb)
+        pictures = open_unlabelled(entry.path, entry.frames, entry.every, entry.video_cache_mb)
+        pictures.fixtures_xyxy = entry.fixtures
+        return pictures
     if isinstance(entry, MixDataConfig):
         return JoinedSource(entry.path.stem, [part.source for part in open_mix(entry)])
     if isinstance(entry, DatasetDataConfig):

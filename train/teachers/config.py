@@ -181,6 +181,8 @@ class OnnxTeacherConfig(Settings):
         cache_mb: Bound on that folder's size.
         label_threshold: In ``validation:``, where pictures have no labels, detections from this
             score on stand in for them.
+        sure_score: From this score on a detection is an object even where ``fixtures:`` of the data
+            says that there is none. ``kd-train adapt`` looks for fixtures below it; 0 for none.
         weight: Share of its losses in the distillation loss, relative to other teachers.
         losses: Weights of its losses.
     """
@@ -191,6 +193,7 @@ class OnnxTeacherConfig(Settings):
     cache: Path = Path("out/teacher-cache")
     cache_mb: Positive = 2048
     label_threshold: Share = 0.45
+    sure_score: Share = 0.6
     weight: NonNegative = 1.0
     losses: PredictionLosses = PredictionLosses()
 

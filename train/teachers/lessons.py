@@ -20,6 +20,7 @@ from train.data.pictures import PictureSource
 from train.data.sample import Sample
 from train.teachers.cache import TeacherCache, content_key
 from train.teachers.config import OnnxTeacherConfig
+from train.teachers.fixtures import is_object
 from train.teachers.onnx.teacher import OnnxTeacherModel, SeenObjects
 
 SLOW = 20  # pictures; a teacher on a processor takes about 0.1 s for one
@@ -184,7 +185,9 @@ def prepare_lessons(
     model = OnnxTeacherModel(config, threads)
     with TeacherCache(config.cache, model.fingerprint, config.cache_mb) as cache:
         told = [] if cutouts is None else [cutouts]
-        lessons = teach(sources, model, cache, at_labels=at_labels, told=told)
+        lessons = teach(
+            sources, model, cache, at_labels=at_labels, told=told, sure_score=config.sure_score
+        )
     if not sum(len(lessons.rows_of(which)) for which in range(len(sources))):
         pictures = sum(map(len, sources))
         raise UserError(
@@ -201,6 +204,7 @@ def teach(
     *,
     at_labels: bool = False,
     told: Sequence[PictureSource] = (),
+    sure_score: float = 0.0,
 ) -> Lessons:
     """Let a teacher look at every picture that the cache does not know.
 
@@ -213,6 +217,7 @@ def teach(
         at_labels: Have it look at the labelled boxes; pictures of unlabelled sources then teach
             nothing and are not read.
         told: More sources, where it looks at the labelled boxes in any case.
+        sure_score: What it sees at a source's fixtures is left out below this score.
 
     Raises:
         UserError: A picture cannot be read, or the teacher fails at it.
@@ -229,7 +234,12 @@ def teach(
             for (source, labels), own, length in zip(tasks, starts, lengths, strict=True):
                 own[:] = len(table)
                 for index in range(length):
-                    computed += _look(source[index], model, cache, table, labels)
+                    rows, new = _look(source[index], model, cache, table, labels)
+                    if source.fixtures_xyxy:
+                        kept = is_object(rows[0], rows[1], source.fixtures_xyxy, sure_score)
+                        rows = tuple(column[kept] for column in rows)
+                    table.add(rows)
+                    computed += new
                     own[index + 1] = len(table)
                     done += 1
                     known = f"{done - computed} known, {computed} new"
@@ -241,8 +251,8 @@ def teach(
 
 def _look(
     sample: Sample, model: LabelFreeTeacher, cache: TeacherCache, table: _Table, at_labels: bool
-) -> bool:
-    """Add what the teacher sees in a picture to the table; return whether it had to look."""
+) -> tuple[Arrays, bool]:
+    """Return what the teacher sees in a picture, as the table's columns, and if it had to look."""
     boxes = sample.boxes_xyxy if at_labels else None
     classes = sample.classes if at_labels else None
     key = content_key(sample.image, boxes, classes)
@@ -252,8 +262,7 @@ def _look(
         seen = model(sample.image, boxes_xyxy=boxes, classes=classes)
         rows = (seen.boxes_xyxy, seen.scores, seen.classes, seen.embeddings)
         cache.keep(key, rows)
-    table.add(rows)
-    return not known
+    return rows, not known
 
 
 class _Table:
