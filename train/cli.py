@@ -211,9 +211,10 @@ def adapt_to_camera(
 ) -> None:
     """Make a student better on the camera that recorded VIDEOS, without labels.
 
-    The teacher looks at the videos and the student learns from it. The last fifth of each video is
-    held out: there the student is held against the teacher's tracks before and after, and the new
-    one is kept only if it is better. Given again, the command goes on where it was stopped.
+    The teacher looks at the videos and the student learns from it. The last fifth of each quarter
+    of a video is held out: there the student is held against the teacher's tracks before and after,
+    and the new one is kept only if it is better. Given again, the command goes on where it was
+    stopped.
     """
     from train.adapt import AdaptSettings, adapt
     from train.adapt.plan import teacher_entries

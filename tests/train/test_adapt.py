@@ -16,7 +16,7 @@ from tests.runtime.conftest import write_video
 from tests.train.tiny_onnx import answering
 from train.adapt import AdaptSettings, Judgement, adapt, adapting, decide, judge
 from train.adapt.gate import teacher_truth
-from train.adapt.plan import LEAST_FRAMES, Part, split, teacher_entries, training_config
+from train.adapt.plan import LEAST_FRAMES, Part, count, split, teacher_entries, training_config
 from train.models import build_model
 from train.models.checkpoint import save_model
 from train.state import STATE_FILE
@@ -48,12 +48,19 @@ def settings(camera: Path, **changes) -> AdaptSettings:
 
 
 def test_nothing_is_learned_from_what_is_held_out():
-    (one,) = split([(Path("a"), 1000)])
-    assert (one.train, one.threshold, one.gate) == ((1, 700), (701, 800), (801, 1000))
+    (one,) = split([(Path("a"), 399)])
+    assert (one.train, one.threshold, one.gate) == (((1, 279),), ((280, 319),), ((320, 399),))
     long = split([(Path("a"), 50_000), (Path("b"), 100)])
-    assert [part.gate for part in long] == [(48_501, 50_000), (81, 100)]
-    for part in long:
-        assert part.train[1] + 1 == part.threshold[0] and part.threshold[1] + 1 == part.gate[0]
+    assert [count(part.gate) for part in long] == [1500, 20]
+    assert [gate[1] for gate in long[0].gate] == [12_500, 25_000, 37_500, 50_000]
+    for part, frames in zip(long, (50_000, 100), strict=True):
+        used = [
+            number
+            for ranges in zip(part.train, part.threshold, part.gate, strict=True)
+            for first, last in ranges
+            for number in range(first, last + 1)
+        ]
+        assert used == list(range(1, frames + 1)), "in order, every frame for one purpose"
     with pytest.raises(UserError, match="has 99 frames, adapting wants 100"):
         split([(Path("a"), 99)])
 
@@ -61,13 +68,16 @@ def test_nothing_is_learned_from_what_is_held_out():
 @pytest.mark.parametrize(("minutes", "frames"), [(60.0, 100), (60.0, 200_000), (5.0, 200_000)])
 def test_teacher_and_training_stay_within_the_time(camera, minutes, frames):
     part = Part(
-        camera / "video.avi", (1, frames), (frames + 1, frames + 9), (frames + 10, frames + 20)
+        camera / "video.avi",
+        ((1, frames),),
+        ((frames + 1, frames + 9),),
+        ((frames + 10, frames + 20),),
     )
     config = training_config(settings(camera), [part], STUDENT, minutes, 0.1, Path("cache"))
     looking = frames // config.data[0].every * 0.1 / 60
     assert looking <= 0.2 * minutes + 0.1
     assert looking + config.schedule.max_minutes == pytest.approx(minutes)
-    assert config.data[0].frames == (1, frames)
+    assert config.data[0].ranges == [(1, frames)]
     assert config.distill.alpha == 1.0 and config.input_wh == (64, 32)
 
 
@@ -90,18 +100,19 @@ def test_a_student_is_kept_if_it_gains_and_loses_nothing(changes, kept):
 
 
 def test_a_student_that_sees_what_the_teacher_sees_is_perfect(camera, monkeypatch):
-    part = Part(camera / "video.avi", (1, 70), (71, 80), (81, 100))
+    part = Part(camera / "video.avi", ((1, 70),), ((71, 80),), ((33, 42), (81, 100)))
     boxes = np.array([[8, 8, 30, 60], [50, 8, 70, 60]], np.float32)
     seen = Detections(boxes, np.array([0.9, 0.8], np.float32), classes=np.zeros(2, np.int64))
     truth = teacher_truth(lambda frame: seen, [part], TrackerConfig())
-    assert truth[0].frames[-1] == 20 and len(np.unique(truth[0].ids)) == 2
+    assert [rows.frames[-1] for rows in truth] == [10, 20]
+    assert [len(np.unique(rows.ids)) for rows in truth] == [2, 2]
 
     model = build_model("nano", embedding_dim=4)
     model.input_wh, model.classes = (64, 32), ("person",)
     monkeypatch.setattr("train.tracking.Detector.decode", lambda self, *_: seen)
     found = judge(model, [part], truth)
     assert (found.F1, found.IDF1, found.switches) == (1.0, 1.0, 0)
-    assert found.track_seconds == pytest.approx(2.0)
+    assert found.track_seconds == pytest.approx(1.5)
 
 
 def test_the_student_that_is_kept_is_the_one_in_the_folder(camera, tmp_path, monkeypatch, capsys):
@@ -150,7 +161,7 @@ def test_a_teacher_that_sees_nobody(camera, tmp_path):
     answering(tmp_path / "d.onnx", boxes=boxes, scores=np.array([[0.01]], np.float32))
     detector = {"path": str(tmp_path / "d.onnx"), "output": "boxes", "fit": "stretch"}
     blind = settings(camera, teacher={"kind": "onnx", "detector": detector})
-    with pytest.raises(UserError, match="the teacher sees nobody in the last part"):
+    with pytest.raises(UserError, match="the teacher sees nobody in the held-out parts"):
         adapt(blind, tmp_path / "out")
 
 

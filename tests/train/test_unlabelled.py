@@ -104,18 +104,34 @@ def test_pictures_have_no_labels(folder: Path, name: str) -> None:
 def test_which_frames(folder: Path, name: str) -> None:
     path = folder / name
     assert shades(open_unlabelled(path)) == list(range(1, 13))
-    assert shades(open_unlabelled(path, frames=(3, 5))) == [3, 4, 5]
-    assert shades(open_unlabelled(path, frames=(3, 12), every=4)) == [3, 7, 11]
-    assert shades(open_unlabelled(path, frames=(11, 500))) == [11, 12]
+    assert shades(open_unlabelled(path, frames=[(3, 5)])) == [3, 4, 5]
+    assert shades(open_unlabelled(path, frames=[(3, 12)], every=4)) == [3, 7, 11]
+    assert shades(open_unlabelled(path, frames=[(11, 500)])) == [11, 12]
     assert shades(open_unlabelled(path, every=50)) == [1]
+    assert shades(open_unlabelled(path, frames=[(1, 3), (6, 9), (11, 99)])) == [
+        1,
+        2,
+        3,
+        *range(6, 10),
+        11,
+        12,
+    ]
+    assert shades(open_unlabelled(path, frames=[(1, 3), (6, 9), (11, 99)], every=2)) == [
+        1,
+        3,
+        7,
+        9,
+        12,
+    ]
+    assert shades(open_unlabelled(path, frames=[(1, 2), (40, 50)])) == [1, 2]
 
 
 @pytest.mark.parametrize("name", ["one.avi", "two", "images", "sequence"])
 def test_ranges_that_hold_nothing(folder: Path, name: str) -> None:
     with pytest.raises(UserError, match="has 12 frames, the range begins at 13"):
-        open_unlabelled(folder / name, frames=(13, 20))
+        open_unlabelled(folder / name, frames=[(13, 20)])
     with pytest.raises(UserError, match="frames 5 to 3"):
-        open_unlabelled(folder / name, frames=(5, 3))
+        open_unlabelled(folder / name, frames=[(5, 3)])
 
 
 def test_a_folder_of_videos_is_joined_in_the_order_of_numbers(folder: Path) -> None:
@@ -123,7 +139,7 @@ def test_a_folder_of_videos_is_joined_in_the_order_of_numbers(folder: Path) -> N
     assert isinstance(source, JoinedSource)
     assert shades(source) == [*range(1, 13), *range(13, 25)]
     # A range holds for each of the videos.
-    assert shades(open_unlabelled(folder / "two", frames=(2, 3))) == [2, 3, 14, 15]
+    assert shades(open_unlabelled(folder / "two", frames=[(2, 3)])) == [2, 3, 14, 15]
 
 
 def test_images_are_read_when_drawn(tmp_path: Path) -> None:
@@ -171,6 +187,6 @@ def test_real_data() -> None:
     if not (DATA / "unlabelled").is_dir():
         pytest.skip("no shared data")
     # The folder holds one video; so does that of a labelled sequence.
-    source = open_unlabelled(DATA / "unlabelled", frames=(1, 501), every=100, video_cache_mb=8)
+    source = open_unlabelled(DATA / "unlabelled", frames=[(1, 501)], every=100, video_cache_mb=8)
     assert len(source) == 6
     assert source[5].image.shape == (480, 640, 3)

@@ -30,7 +30,7 @@ from train.adapt.gate import (
     print_judgements,
     teacher_truth,
 )
-from train.adapt.plan import AdaptSettings, Part, split, training_config
+from train.adapt.plan import AdaptSettings, Part, count, split, training_config
 from train.adapt.teachers import survey, teacher_detector
 from train.config import TrainConfig, load_config
 from train.data.video import VideoFrames
@@ -50,9 +50,10 @@ CACHE = "teacher-cache"
 def adapt(settings: AdaptSettings, out: Path, *, overwrite: bool = False) -> dict[str, Any]:
     """Specialise a student to a camera, and keep it only if held-out frames say that it is better.
 
-    The last fifth of each video is held out. There the teacher's tracks stand for the truth: the
-    student is judged by them before and after. When the same command is given again, the training
-    goes on from its last checkpoint; the teacher's tracks alone are found anew.
+    The last fifth of each quarter of a video is held out. There the teacher's tracks stand for the
+    truth: the student is judged by them before and after. What the teacher takes for objects though
+    it never moves (``train.teachers.fixtures``) counts nowhere. When the same command is given
+    again, the training goes on from its last checkpoint; the teacher's tracks alone are found anew.
 
     Args:
         settings: What to adapt, to what, and within which bounds.
@@ -97,11 +98,11 @@ def adapt(settings: AdaptSettings, out: Path, *, overwrite: bool = False) -> dic
     looking = time.monotonic()
     sure = teacher.sure_score if isinstance(teacher, OnnxTeacherConfig) else 0.0
     truth = teacher_truth(detect, parts, tracker, sure)
-    seconds = (time.monotonic() - looking) / sum(part.gate[1] - part.gate[0] + 1 for part in parts)
+    seconds = (time.monotonic() - looking) / sum(count(part.gate) for part in parts)
     if not sum(map(len, truth)):
         raise UserError(
-            f"the teacher sees nobody in the last part of {settings.videos[0]}: give recordings "
-            "with people to the end, or another teacher"
+            f"the teacher sees nobody in the held-out parts of {settings.videos[0]}: give "
+            "recordings with more people, or another teacher"
         )
     config_file = directory / CONFIG_FILE
     if not config_file.exists():

@@ -14,8 +14,8 @@ from runtime.mot import MotRows
 from runtime.sources import open_source
 from runtime.tracking.config import TrackerConfig
 from runtime.tracking.tracker import Tracker
-from runtime.types import Detections
-from train.adapt.plan import Part
+from runtime.types import Detections, Tracks
+from train.adapt.plan import Part, count
 from train.models import TrackingModel
 from train.teachers.fixtures import is_object
 from train.tracking import FoundRows, HeldOutSequence, headline, track_sequence
@@ -110,32 +110,39 @@ def teacher_truth(
         sure_score: Below this score nothing that it sees at a video's fixtures counts.
 
     Returns:
-        Of each video its tracks; frame 1 is the first one held out.
+        Of each range of each video its tracks; frame 1 is the range's first one.
     """
-    total = sum(part.gate[1] - part.gate[0] + 1 for part in parts)
+    total = sum(count(part.gate) for part in parts)
     with progress(transient=True) as bar:
         task = bar.add_task("teacher on held-out frames", total=total)
         found = []
         for part in parts:
-            rows: list[tuple[float, ...]] = []
             with open_source(part.video) as source:
-                tracker = Tracker(fps=source.fps, config=config)
-                for number, frame in enumerate(source, 1):
-                    if number < part.gate[0]:
-                        continue
-                    if number > part.gate[1]:
-                        break
-                    seen = detect(frame)
-                    kept = is_object(seen.boxes_xyxy, seen.scores, part.fixtures, sure_score)
-                    tracks = tracker.update(seen[kept])
-                    place = number - part.gate[0] + 1
-                    for identity, (left, top, right, bottom) in zip(
-                        tracks.ids.tolist(), tracks.boxes_xyxy.tolist(), strict=True
-                    ):
-                        rows.append((place, identity, left, top, right - left, bottom - top))
-                    bar.advance(task)
-            found.append(_as_truth(rows))
+                frames = enumerate(source, 1)
+                for first, last in part.gate:
+                    rows: list[tuple[float, ...]] = []
+                    tracker = Tracker(fps=source.fps, config=config)
+                    for number, frame in frames:
+                        if number >= first:
+                            seen = detect(frame)
+                            kept = is_object(
+                                seen.boxes_xyxy, seen.scores, part.fixtures, sure_score
+                            )
+                            rows += _rows(number - first + 1, tracker.update(seen[kept]))
+                            bar.advance(task)
+                        if number == last:
+                            break
+                    found.append(_as_truth(rows))
         return found
+
+
+def _rows(frame: int, tracks: Tracks) -> list[tuple[float, ...]]:
+    return [
+        (frame, identity, left, top, right - left, bottom - top)
+        for identity, (left, top, right, bottom) in zip(
+            tracks.ids.tolist(), tracks.boxes_xyxy.tolist(), strict=True
+        )
+    ]
 
 
 def _as_truth(rows: Sequence[tuple[float, ...]]) -> MotRows:
@@ -164,12 +171,12 @@ def judge(model: TrackingModel, parts: Sequence[Part], truth: Sequence[MotRows])
     """
     assert model.input_wh is not None, "a student of kd-train has an input size"
     scores, lengths = [], list[float]()
-    for part, rows in zip(parts, truth, strict=True):
-        first, last = part.gate
-        held_out = HeldOutSequence(part.video, part.video.name, rows, first - 1, last - first + 1)
+    ranges = [(part.video, first, last) for part in parts for first, last in part.gate]
+    for (video, first, last), rows in zip(ranges, truth, strict=True):
+        held_out = HeldOutSequence(video, video.name, rows, first - 1, last - first + 1)
         found = track_sequence(model, held_out, model.input_wh, model.tracker)
         scores.append(evaluate(sequence_from_rows(rows, found, held_out.length)))
-        with open_source(part.video) as source:
+        with open_source(video) as source:
             lengths += _track_seconds(found, source.fps)
     figures = headline(combine(scores))
     return Judgement(

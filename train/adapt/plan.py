@@ -13,7 +13,9 @@ from runtime.files import existing_file
 from train.config import TrainConfig
 from train.settings import read_yaml
 
-# The end of each video is held out, so that what is judged is later than all that was learned.
+# Light and people change in the course of a recording: of each of so many sections the end is held
+# out, so that the verdict is about all of it.
+SECTIONS = 4
 GATE_SHARE = 0.2
 # Before it comes a part that the score threshold is chosen on.
 THRESHOLD_SHARE = 0.1
@@ -29,6 +31,7 @@ BATCH = 16
 EPOCHS = 10
 
 Box = tuple[float, float, float, float]
+Ranges = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,9 @@ class AdaptSettings:
 
 @dataclass(frozen=True)
 class Part:
-    """How the frames of a video are used; all numbers count from 1, both ends included.
+    """How the frames of a video are used, a range of each section for each purpose.
+
+    All numbers count from 1, both ends included.
 
     Attributes:
         video: The video.
@@ -77,9 +82,9 @@ class Part:
     """
 
     video: Path
-    train: tuple[int, int]
-    threshold: tuple[int, int]
-    gate: tuple[int, int]
+    train: Ranges
+    threshold: Ranges
+    gate: Ranges
     fixtures: tuple[Box, ...] = ()
 
 
@@ -123,8 +128,10 @@ def split(videos: Sequence[tuple[Path, int]]) -> list[Part]:
         UserError: A video is too short.
 
     Examples:
-        >>> split([(Path("a.mp4"), 1000)])[0].train, split([(Path("a.mp4"), 1000)])[0].gate
-        ((1, 700), (801, 1000))
+        >>> split([(Path("a.mp4"), 300)])[0].train, split([(Path("a.mp4"), 300)])[0].gate
+        (((1, 210),), ((241, 300),))
+        >>> split([(Path("a.mp4"), 1000)])[0].gate
+        ((201, 250), (451, 500), (701, 750), (951, 1000))
     """
     parts = []
     most = MOST_GATE_FRAMES // len(videos)
@@ -134,18 +141,24 @@ def split(videos: Sequence[tuple[Path, int]]) -> list[Part]:
                 f"{video} has {frames} frames, adapting wants {LEAST_FRAMES} at least: record a "
                 "few minutes"
             )
-        gate = min(round(frames * GATE_SHARE), most)
-        threshold = min(round(frames * THRESHOLD_SHARE), most)
-        learned = frames - gate - threshold
-        parts.append(
-            Part(
-                video,
-                (1, learned),
-                (learned + 1, learned + threshold),
-                (learned + threshold + 1, frames),
+        sections = SECTIONS if frames >= SECTIONS * LEAST_FRAMES else 1
+        train, threshold, gate = [], [], []
+        for section in range(sections):
+            begin, end = (frames * edge // sections for edge in (section, section + 1))
+            judged_from = end + 1 - min(round((end - begin) * GATE_SHARE), most // sections)
+            learned_to = (
+                judged_from - 1 - min(round((end - begin) * THRESHOLD_SHARE), most // sections)
             )
-        )
+            train.append((begin + 1, learned_to))
+            threshold.append((learned_to + 1, judged_from - 1))
+            gate.append((judged_from, end))
+        parts.append(Part(video, tuple(train), tuple(threshold), tuple(gate)))
     return parts
+
+
+def count(ranges: Ranges) -> int:
+    """Return how many frames ranges hold."""
+    return sum(last + 1 - first for first, last in ranges)
 
 
 def training_config(
@@ -175,7 +188,7 @@ def training_config(
     Returns:
         The configuration before overrides are applied.
     """
-    frames = sum(part.train[1] for part in parts)
+    frames = sum(count(part.train) for part in parts)
     affordable = int(TEACHER_SHARE * minutes * 60 / max(teacher_seconds, 1e-3))
     every = max(1, math.ceil(frames / max(1, min(MOST_PICTURES, affordable))))
     pictures = frames // every
@@ -196,7 +209,7 @@ def training_config(
                 "path": str(part.video),
                 "frames": part.train,
                 "every": every,
-                "weight": float(part.train[1]),
+                "weight": float(count(part.train)),
                 "fixtures": part.fixtures,
             }
             for part in parts
@@ -218,7 +231,7 @@ def training_config(
                 "kind": "unlabelled",
                 "path": str(part.video),
                 "frames": part.threshold,
-                "every": max(1, (part.threshold[1] - part.threshold[0]) // 50),
+                "every": max(1, count(part.threshold) // 50),
                 "fixtures": part.fixtures,
             }
             for part in parts

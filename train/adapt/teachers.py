@@ -9,7 +9,7 @@ from runtime.detector import Detector
 from runtime.errors import UserError
 from runtime.tracking.config import TrackerConfig
 from train.adapt.gate import Detect
-from train.adapt.plan import Box, Part
+from train.adapt.plan import Box, Part, count
 from train.data.unlabelled import open_unlabelled
 from train.models import load_model
 from train.models.checkpoint import checkpoint_path
@@ -73,7 +73,7 @@ def survey(
     with progress(transient=True) as bar:
         task = bar.add_task("teacher's survey of the scene", total=SURVEY_FRAMES * len(parts))
         for part in parts:
-            every = max(1, part.train[1] // SURVEY_FRAMES)
+            every = max(1, count(part.train) // SURVEY_FRAMES)
             frames = []
             pictures = open_unlabelled(part.video, part.train, every)
             for index in range(len(pictures)):

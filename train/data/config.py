@@ -96,6 +96,7 @@ class UnlabelledDataConfig(Settings):
 
     Attributes:
         path: A video, a folder of videos, or a folder of images.
+        frames: First and last frame, counted from 1, or several such pairs; None for all.
         fixtures: Boxes, left, top, right, bottom in pixels, of things in every picture that an
             ``onnx`` teacher takes for objects though they are none, such as a post. What it sees
             there teaches nothing, unless it is sure (``sure_score`` of the teacher).
@@ -103,13 +104,22 @@ class UnlabelledDataConfig(Settings):
 
     kind: Literal["unlabelled"]
     path: Path
-    frames: tuple[Positive, Positive] | None = None
+    frames: (
+        tuple[Positive, Positive]
+        | Annotated[list[tuple[Positive, Positive]], Field(min_length=1)]
+        | None
+    ) = None
     every: Positive = 1
     weight: NonNegative = 1.0
     collage: list[Literal[1, 2, 4, 6]] = Field(default=[1])
     fixtures: list[tuple[float, float, float, float]] = Field(default_factory=list)
     video_cache_mb: Positive = 512
     labels: Literal[False] = False
+
+    @property
+    def ranges(self) -> list[tuple[int, int]] | None:
+        """The ranges of ``frames``; None for all."""
+        return [self.frames] if isinstance(self.frames, tuple) else self.frames
 
     @model_validator(mode="after")
     def _boxes(self) -> UnlabelledDataConfig:

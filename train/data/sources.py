@@ -171,7 +171,7 @@ def open_pictures(entry: DataConfig) -> PictureSource:
 def _open(entry: DataConfig) -> PictureSource:
     """Open what a configuration entry describes as one source, with labels where it has any."""
     if isinstance(entry, UnlabelledDataConfig):
-        pictures = open_unlabelled(entry.path, entry.frames, entry.every, entry.video_cache_mb)
+        pictures = open_unlabelled(entry.path, entry.ranges, entry.every, entry.video_cache_mb)
         pictures.fixtures_xyxy = entry.fixtures
         return pictures
     if isinstance(entry, MixDataConfig):

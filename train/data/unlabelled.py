@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ from train.data.sample import Sample
 from train.data.video import FrameCache, VideoFrames
 
 NO_END = 1 << 60
+
+Range = tuple[int, int]
 
 
 class UnlabelledImages(PictureSource):
@@ -90,7 +93,7 @@ class WithoutLabels(PictureSource):
 
 def open_unlabelled(
     path: Path,
-    frames: tuple[int, int] | None = None,
+    frames: Sequence[Range] | None = None,
     every: int = 1,
     video_cache_mb: float = 512,
 ) -> PictureSource:
@@ -99,20 +102,15 @@ def open_unlabelled(
     Args:
         path: A video, a folder of videos, a folder of images, or a MOTChallenge sequence with its
             images in ``img1``. Files are taken in the order of the numbers in their names.
-        frames: First and last frame to use, counted from 1, of each video or of the images; a last
-            one beyond the end means the end. None for all.
+        frames: First and last frame of ranges to use, counted from 1, of each video or of the
+            images; a last one beyond the end means the end. None for all.
         every: Use every n-th of them.
         video_cache_mb: Memory for frames of videos, in each process.
 
     Raises:
         UserError: There is nothing of the kind, a video is damaged, or the range is empty.
     """
-    first, last = frames or (1, NO_END)
-    if not 1 <= first <= last:
-        raise UserError(
-            f"frames {first} to {last} of {path}: give the first before the last, from 1"
-        )
-    numbers = range(first, last + 1, every)
+    chosen = _Chosen(path, frames or [(1, NO_END)], every)
     if not path.exists():
         raise UserError(f"{path} does not exist: give a video, or a folder of videos or images")
     if path.is_dir():
@@ -125,8 +123,8 @@ def open_unlabelled(
                 "one kind, or a single video"
             )
         if images:
-            _check_range(path, len(images), first)
-            return UnlabelledImages(path.resolve().name, images[first - 1 : last : every])
+            files = [images[number - 1] for number in chosen.up_to(len(images), path)]
+            return UnlabelledImages(path.resolve().name, files)
         if not videos:
             raise UserError(f"{path} holds neither videos nor images: check the path")
     elif path.suffix.lower() in IMAGE_SUFFIXES:
@@ -134,20 +132,54 @@ def open_unlabelled(
     else:
         videos = [path]
     cache = FrameCache(video_cache_mb, VIDEO_QUALITY)
-    parts = [_open_video(file, numbers, cache) for file in videos]
+    parts = [_open_video(file, chosen, cache) for file in videos]
     return parts[0] if len(parts) == 1 else JoinedSource(path.resolve().name, parts)
 
 
-def _open_video(file: Path, numbers: range, cache: FrameCache) -> UnlabelledVideo:
-    video = VideoFrames(file, cache, wanted=numbers)
-    _check_range(file, len(video), numbers.start)
-    stop = min(numbers.stop, len(video) + 1)
-    return UnlabelledVideo(video, range(numbers.start, stop, numbers.step))
+def _open_video(file: Path, chosen: _Chosen, cache: FrameCache) -> UnlabelledVideo:
+    video = VideoFrames(file, cache, wanted=chosen)
+    return UnlabelledVideo(video, chosen.up_to(len(video), file))
 
 
-def _check_range(path: Path, length: int, first: int) -> None:
-    if first > length:
-        raise UserError(f"{path} has {length} frames, the range begins at {first}: correct frames")
+class _Chosen(Container[int]):
+    """Every n-th of the frames in ranges, for recordings whose length is not known yet.
+
+    Args:
+        path: For messages.
+        ranges: First and last frame of each.
+        every: n.
+
+    Raises:
+        UserError: A range is turned round, or begins before the one before has ended.
+    """
+
+    def __init__(self, path: Path, ranges: Sequence[Range], every: int) -> None:
+        self._parts: list[range] = []
+        count = end = 0
+        for first, last in ranges:
+            if not end < first <= last:
+                rule = "give the first before the last, from 1, and ranges in order"
+                raise UserError(f"frames {first} to {last} of {path}: {rule}")
+            self._parts.append(range(first + -count % every, last + 1, every))
+            count += last + 1 - first
+            end = last
+        self._first = ranges[0][0]
+
+    def __contains__(self, number: object) -> bool:
+        return any(number in part for part in self._parts)
+
+    def up_to(self, length: int, path: Path) -> list[int]:
+        """Return the chosen frames of a recording.
+
+        Raises:
+            UserError: It ends before the first of them.
+        """
+        if self._first > length:
+            raise UserError(
+                f"{path} has {length} frames, the range begins at {self._first}: correct frames"
+            )
+        within = (range(part.start, min(part.stop, length + 1), part.step) for part in self._parts)
+        return list(chain.from_iterable(within))
 
 
 def _list_videos(folder: Path) -> list[Path]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import zlib
 from collections import OrderedDict, defaultdict
-from collections.abc import Collection
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +101,7 @@ class VideoFrames:
     """
 
     def __init__(
-        self, path: Path, cache: FrameCache | None = None, wanted: Collection[int] = ()
+        self, path: Path, cache: FrameCache | None = None, wanted: Container[int] = ()
     ) -> None:
         self.path = path
         self._cache = FrameCache() if cache is None else cache
@@ -153,7 +153,7 @@ class VideoFrames:
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_capture": None}
 
-    def _read_through(self, source: FrameSource, wanted: Collection[int]) -> list[int]:
+    def _read_through(self, source: FrameSource, wanted: Container[int]) -> list[int]:
         """Read the video in order; return each frame's checksum."""
         checksums = []
         with progress(transient=True, shown=(source.length or 0) >= LONG_VIDEO) as bar:
