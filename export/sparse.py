@@ -51,9 +51,9 @@ class SparseHead(nn.Module):
         """Compute the head's values.
 
         Args:
-            neighbourhoods: ``[N, K, C, S, S]`` features around each cell, 0 outside the map, with
+            neighbourhoods: ``[N, K, S, S, C]`` features around each cell, 0 outside the map, with
                 ``S = 2 * radius + 1``.
-            inside: ``[N, K, 1, S, S]``, 1 inside the map and 0 outside.
+            inside: ``[N, K, S, S, 1]``, 1 inside the map and 0 outside.
 
         Returns:
             ``[N, K, out_channels]``.
@@ -64,17 +64,17 @@ class SparseHead(nn.Module):
             if not isinstance(layer, nn.Conv2d):
                 values = layer(values)
                 continue
+            if values.dim() == 2 or values.shape[1] == layer.kernel_size[0]:
+                # One cell is left, and from here on its values alone: [N * K, C].
+                weight = layer.weight.permute(0, 2, 3, 1).flatten(1)
+                values = F.linear(values.flatten(1), weight, layer.bias)
+                continue
+            values = F.conv2d(values.permute(0, 3, 1, 2), layer.weight, layer.bias)
             reach = _reach(layer)
-            if values.shape[-1] == layer.kernel_size[0]:
-                values = F.linear(values.flatten(1), layer.weight.flatten(1), layer.bias)
-                values = values[..., None, None]
-            else:
-                values = F.conv2d(values, layer.weight, layer.bias)
             if reach:
-                mask = mask[..., reach:-reach, reach:-reach]
-            if values.shape[-1] > 1:
-                # What lies outside the map is 0 for the next layer too, whatever was computed.
-                values = values * mask
+                mask = mask[:, reach:-reach, reach:-reach]
+            # What lies outside the map is 0 for the next layer too, whatever was computed.
+            values = values.permute(0, 2, 3, 1) * mask
         return values.flatten(1).unflatten(0, (batch, topk))
 
 
@@ -109,8 +109,8 @@ class SparseHeads(nn.Module):
         values = {}
         for name, head in self.heads.items():
             cut = self.radius - self.radii[name]
-            window = slice(cut, gathered.shape[-1] - cut)
-            values[name] = head(gathered[..., window, window], inside[..., window, window])
+            window = slice(cut, gathered.shape[2] - cut)
+            values[name] = head(gathered[:, :, window, window], inside[:, :, window, window])
         return values
 
 
@@ -123,21 +123,21 @@ def gather_neighbourhoods(features: Tensor, cells: Tensor, radius: int) -> tuple
         radius: Cells to each side.
 
     Returns:
-        ``[N, K, C, S, S]`` with ``S = 2 * radius + 1``, 0 outside the map, and ``[N, K, 1, S, S]``
+        ``[N, K, S, S, C]`` with ``S = 2 * radius + 1``, 0 outside the map, and ``[N, K, S, S, 1]``
         which tells what lies inside by 1 and 0.
     """
-    channels, height, width = features.shape[1:]
-    side = 2 * radius + 1
+    batch, _, height, width = features.shape
     step = torch.arange(-radius, radius + 1, device=cells.device)
     rows = (cells // width)[..., None, None] + step[:, None]
     columns = (cells % width)[..., None, None] + step
-    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
-    places = rows.clamp(0, height - 1) * width + columns.clamp(0, width - 1)
-    # Gathering along the map's own layout: turning the channels last would touch all of it.
-    index = places.flatten(1).unsqueeze(1).expand(-1, channels, -1)
-    taken = features.flatten(2).gather(2, index)
-    taken = taken.unflatten(2, (-1, side, side)).transpose(1, 2)
-    mask = inside.unsqueeze(2).to(features.dtype)
+    near_rows, near_columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
+    inside = (rows == near_rows) & (columns == near_columns)
+    places = near_rows * width + near_columns
+    # With channels last a cell is one piece of memory. Taken along the map's own layout, every
+    # number of it needs an index of its own, which costs more than turning the map once.
+    first = torch.arange(batch, device=cells.device) * (height * width)
+    taken = features.permute(0, 2, 3, 1).flatten(0, 2)[places + first[:, None, None, None]]
+    mask = inside.unsqueeze(-1).to(features.dtype)
     return taken * mask, mask
 
 

@@ -54,8 +54,9 @@ def test_a_neighbourhood_is_a_piece_of_the_padded_map() -> None:
                 slice(cell // WIDTH, cell // WIDTH + 5),
                 slice(cell % WIDTH, cell % WIDTH + 5),
             )
-            assert torch.equal(squares[picture, place], padded[picture][:, window[0], window[1]])
-            assert torch.equal(inside[picture, place], ones[:, window[0], window[1]])
+            expected = padded[picture][:, window[0], window[1]].permute(1, 2, 0)
+            assert torch.equal(squares[picture, place], expected)
+            assert torch.equal(inside[picture, place], ones[:, window[0], window[1]].movedim(0, 2))
 
 
 @pytest.mark.parametrize("make", [lambda: Head(6, 8, 3), deep, plain])
