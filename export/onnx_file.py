@@ -11,6 +11,7 @@ from typing import Any
 
 import onnx
 import torch
+from onnxscript import opset18
 from torch import Tensor, nn
 
 from export.deform import translations
@@ -72,12 +73,24 @@ def trace(
             dynamic_shapes=(dynamic,),
             opset_version=opset,
             dynamo=True,
-            custom_translation_table=translations(),
+            custom_translation_table={
+                **translations(),
+                torch.ops.aten.floor_divide.default: _divide_places,
+            },
             verbose=False,
         )
     assert program is not None
     model: onnx.ModelProto = program.model_proto
     return model
+
+
+def _divide_places(places: Any, by: Any) -> Any:
+    """Write the division of places by a side of the map as one node.
+
+    ONNX divides integers towards zero, torch downwards: alike, as no place is negative. Without
+    this the exporter writes eight nodes, of which each costs microseconds in every frame.
+    """
+    return opset18.Div(places, by)
 
 
 def name_nodes(model: onnx.ModelProto) -> None:

@@ -20,6 +20,7 @@ import onnx
 
 from export.precision.calibration import ValueRange
 from export.precision.groups import layer_groups
+from export.precision.upsampling import gather_upsampling
 
 DENSE_PARTS = ("body", "heads.hm")
 # What computes in 8 bits where all its inputs come from 8-bit nodes.
@@ -41,6 +42,7 @@ class Recipe:
         following: Operators to quantise beside convolutions.
         least_channels: Convolutions of fewer input channels stay in higher precision.
         quantized_bias: Whether a bias becomes int32.
+        gathers: Whether rows and columns are gathered where 8-bit features are repeated.
     """
 
     name: str
@@ -48,14 +50,29 @@ class Recipe:
     following: tuple[str, ...]
     least_channels: int
     quantized_bias: bool
+    gathers: bool
 
 
 # On x86 and ARM CPUs, u8 activations times s8 weights. A convolution on the three channels of the
 # picture gathers so few bytes at a time that float32 is as fast or faster.
-CPU = Recipe("u8s8", signed=False, following=FOLLOWING, least_channels=8, quantized_bias=True)
+CPU = Recipe(
+    "u8s8",
+    signed=False,
+    following=FOLLOWING,
+    least_channels=8,
+    quantized_bias=True,
+    gathers=True,
+)
 # TensorRT takes symmetric s8 for both, and float biases; it finds out by itself where 8 bits can be
 # carried through the operators between convolutions.
-TENSORRT = Recipe("s8s8", signed=True, following=(), least_channels=1, quantized_bias=False)
+TENSORRT = Recipe(
+    "s8s8",
+    signed=True,
+    following=(),
+    least_channels=1,
+    quantized_bias=False,
+    gathers=False,
+)
 
 
 def quantizable_nodes(model: onnx.ModelProto, recipe: Recipe) -> list[str]:
@@ -218,6 +235,8 @@ def to_int8(
     quantizer.model.topological_sort()
     quantized: onnx.ModelProto = quantizer.model.model
     _name_pairs(quantized)
+    if recipe.gathers:
+        gather_upsampling(quantized)
     return quantized
 
 

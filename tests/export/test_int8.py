@@ -135,6 +135,8 @@ def test_a_quantised_graph_computes_nearly_the_same(
         assert not [one for one in biases if "bias" in one.name]
     else:
         assert all(zero.dtype == np.uint8 for zero in zeros)
+    # Copies are made cell by cell on the CPU; TensorRT has its own kernel for them.
+    assert bool(operators(lowered, "Resize")) == (recipe is TENSORRT)
     # A scale for each output channel of a weight.
     weights = [node for node in operators(lowered, "DequantizeLinear") if "weight" in node.input[0]]
     assert len(weights) == sum("Conv" in name for name in nodes)
