@@ -122,6 +122,14 @@ def save_onnx(model: onnx.ModelProto, info: ModelInfo, path: Path) -> None:
     onnx.save(model, path)
 
 
+def tensor_shapes(model: onnx.ModelProto) -> dict[str, list[int]]:
+    """Return the shape of every tensor but the inputs, after ``infer_shapes``; open sides are 0."""
+    return {
+        value.name: [side.dim_value for side in value.type.tensor_type.shape.dim]
+        for value in (*model.graph.value_info, *model.graph.output)
+    }
+
+
 def infer_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return a copy of a model with type and shape of every tensor in it."""
     return onnx.shape_inference.infer_shapes(model, strict_mode=True)

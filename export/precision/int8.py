@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import onnx
 
+from export.onnx_file import tensor_shapes
 from export.precision.calibration import ValueRange
 from export.precision.groups import layer_groups
 from export.precision.upsampling import gather_upsampling
@@ -42,7 +43,6 @@ class Recipe:
         following: Operators to quantise beside convolutions.
         least_channels: Convolutions of fewer input channels stay in higher precision.
         quantized_bias: Whether a bias becomes int32.
-        gathers: Whether rows and columns are gathered where 8-bit features are repeated.
     """
 
     name: str
@@ -50,29 +50,14 @@ class Recipe:
     following: tuple[str, ...]
     least_channels: int
     quantized_bias: bool
-    gathers: bool
 
 
 # On x86 and ARM CPUs, u8 activations times s8 weights. A convolution on the three channels of the
 # picture gathers so few bytes at a time that float32 is as fast or faster.
-CPU = Recipe(
-    "u8s8",
-    signed=False,
-    following=FOLLOWING,
-    least_channels=8,
-    quantized_bias=True,
-    gathers=True,
-)
+CPU = Recipe("u8s8", signed=False, following=FOLLOWING, least_channels=8, quantized_bias=True)
 # TensorRT takes symmetric s8 for both, and float biases; it finds out by itself where 8 bits can be
 # carried through the operators between convolutions.
-TENSORRT = Recipe(
-    "s8s8",
-    signed=True,
-    following=(),
-    least_channels=1,
-    quantized_bias=False,
-    gathers=False,
-)
+TENSORRT = Recipe("s8s8", signed=True, following=(), least_channels=1, quantized_bias=False)
 
 
 def quantizable_nodes(model: onnx.ModelProto, recipe: Recipe) -> list[str]:
@@ -174,13 +159,10 @@ def count_operations(model: onnx.ModelProto) -> dict[str, int]:
         model: The graph, its shapes inferred; an open batch counts as one frame.
     """
     weights = {weight.name: weight for weight in model.graph.initializer}
-    shapes = {
-        value.name: [side.dim_value or 1 for side in value.type.tensor_type.shape.dim]
-        for value in (*model.graph.value_info, *model.graph.output)
-    }
+    shapes = tensor_shapes(model)
     counts = {}
     for node in model.graph.node:
-        count = math.prod(shapes.get(node.output[0], ()))
+        count = math.prod(side or 1 for side in shapes.get(node.output[0], ()))
         if node.op_type == "Conv" and node.input[1] in weights:
             count *= math.prod(weights[node.input[1]].dims[1:])
         counts[node.name] = count
@@ -235,8 +217,8 @@ def to_int8(
     quantizer.model.topological_sort()
     quantized: onnx.ModelProto = quantizer.model.model
     _name_pairs(quantized)
-    if recipe.gathers:
-        gather_upsampling(quantized)
+    # TensorRT's recipe quantises no upsampling, and leaves none to gather.
+    gather_upsampling(quantized)
     return quantized
 
 

@@ -7,11 +7,14 @@ are gathered. Nearest neighbours are copies, so that the values are the same byt
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import NamedTuple
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
+
+from export.onnx_file import tensor_shapes
 
 CHANNELS_LAST = (0, 2, 3, 1)
 CHANNELS_FIRST = (0, 3, 1, 2)
@@ -49,14 +52,8 @@ def _find(model: onnx.ModelProto) -> list[_Upsampling]:
     """Return the upsamplings that are copies of bytes."""
     maker = {name: node for node in model.graph.node for name in node.output}
     constants = {one.name: one for one in model.graph.initializer}
-    shapes = {
-        value.name: [side.dim_value for side in value.type.tensor_type.shape.dim]
-        for value in model.graph.value_info
-    }
-    readers: dict[str, int] = {}
-    for node in model.graph.node:
-        for name in node.input:
-            readers[name] = readers.get(name, 0) + 1
+    shapes = tensor_shapes(model)
+    readers = Counter(name for node in model.graph.node for name in node.input)
     found = []
     for quantize in model.graph.node:
         resize = maker.get(quantize.input[0]) if quantize.op_type == "QuantizeLinear" else None

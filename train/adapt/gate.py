@@ -26,6 +26,7 @@ Detect = Callable[[Frame], Detections]
 # Gains below it are no gains: that much another seed may give.
 LEAST_GAIN = 0.005
 MOST_LOSS = 0.02
+DECIDING = ("F1", "IDF1", "HOTA")
 FIGURES = ("F1", "recall", "precision", "IDF1", "HOTA", "switches", "fragments", "track_seconds")
 
 
@@ -73,7 +74,7 @@ class Decision:
 
 
 def decide(before: Judgement, after: Judgement) -> Decision:
-    """Keep the new student if it finds or tells apart more, and loses neither.
+    """Keep the new student if F1, IDF1 and HOTA gain together, and none loses much.
 
     On a few hundred frames one swap of two identities moves IDF1 by more than a better student
     does; HOTA (Luiten et al., arXiv 2009.07736), a mean over all frames and thresholds, by less.
@@ -89,11 +90,11 @@ def decide(before: Judgement, after: Judgement) -> Decision:
         >>> decide(old, new).kept, decide(new, old).kept, decide(old, old).kept
         ('new', 'old', 'old')
     """
-    found, told_apart = after.F1 - before.F1, after.IDF1 - before.IDF1
-    tracked = after.HOTA - before.HOTA
-    gain = (found + told_apart + tracked) / 3
-    changes = f"F1 {found:+.3f}, IDF1 {told_apart:+.3f}, HOTA {tracked:+.3f} on held-out frames"
-    if min(found, told_apart, tracked) < -MOST_LOSS:
+    gains = {name: getattr(after, name) - getattr(before, name) for name in DECIDING}
+    gain = sum(gains.values()) / len(gains)
+    changes = ", ".join(f"{name} {more:+.3f}" for name, more in gains.items())
+    changes += " on held-out frames"
+    if min(gains.values()) < -MOST_LOSS:
         return Decision("old", gain, f"the new model loses too much: {changes}")
     if gain < LEAST_GAIN:
         return Decision("old", gain, f"the new model is not better: {changes}")
